@@ -1,0 +1,1 @@
+"""How it looks: one module a figure; ``python -m figures`` draws them all."""

@@ -1,0 +1,1 @@
+"""What was trained: models, optimisers, data, training, evaluation and compute accounting."""
