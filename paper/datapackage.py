@@ -99,8 +99,8 @@ def read_resource(directory: Path, resource: Json, *, verify_hash: bool = True) 
         # The cells are checked first, since a sentence about a cell says more than one about a hash.
         _parse(path.name, content, resource)
         raise DataError(
-            f"{path.name}: its SHA-256 is not the one in datapackage.json; restore the file, or, if the change is "
-            "meant, record it with `python -m paper.results --rehash`."
+            f"{path.name}: its SHA-256 is not the one in datapackage.json; restore the file, or, if the change "
+            "is meant, record it with `python -m paper.results --rehash`."
         )
     return _parse(path.name, content, resource)
 
@@ -120,11 +120,7 @@ def half_width(field: Json, values: np.ndarray | pd.Series) -> np.ndarray:
     result = np.full(array.shape, np.nan)
     for piece in field["uncertainty"]:
         inside = (array >= piece.get("from", -math.inf)) & (array < piece.get("below", math.inf))
-        width = (
-            np.abs(array) * piece["relative"]
-            if "relative" in piece
-            else np.full(array.shape, piece["absolute"])
-        )
+        width = np.abs(array) * piece["relative"] if "relative" in piece else np.full(array.shape, piece["absolute"])
         result = np.where(inside, width, result)
     return result
 
@@ -163,9 +159,7 @@ def _parse(file: str, content: bytes, resource: Json) -> pd.DataFrame:
             raise DataError(f"{file}, line 1: column {name!r} is missing; add it, or restore the file.")
     for name in header:
         if name not in names:
-            raise DataError(
-                f"{file}, line 1: column {name!r} is not in datapackage.json; describe it or remove it."
-            )
+            raise DataError(f"{file}, line 1: column {name!r} is not in datapackage.json; describe it or remove it.")
     if len(rows) == 1:
         raise DataError(f"{file}: has no rows; restore the file.")
     for line, row in enumerate(rows[1:], start=2):
@@ -184,10 +178,7 @@ def _parse(file: str, content: bytes, resource: Json) -> pd.DataFrame:
 
 
 def _column(file: str, field: Json, cells: Sequence[str]) -> pd.Series:
-    values = [
-        _cell(f"{file}, line {line}, field {field['name']!r}", field, cell)
-        for line, cell in enumerate(cells, 2)
-    ]
+    values = [_cell(f"{file}, line {line}, field {field['name']!r}", field, cell) for line, cell in enumerate(cells, 2)]
     dtypes = {"number": "float64", "integer": "int64", "boolean": "bool", "string": "str"}
     return pd.Series(values, dtype=dtypes[field["type"]])
 
@@ -213,13 +204,9 @@ def _cell(where: str, field: Json, cell: str) -> object:
         if not math.isfinite(value):
             raise DataError(f"{where}: {cell!r} is not a finite number; give a value.")
         if value < constraints.get("minimum", -math.inf):
-            raise DataError(
-                f"{where}: {cell} is below the minimum {constraints['minimum']} {field.get('unit', '')}."
-            )
+            raise DataError(f"{where}: {cell} is below the minimum {constraints['minimum']} {field.get('unit', '')}.")
         if value > constraints.get("maximum", math.inf):
-            raise DataError(
-                f"{where}: {cell} is above the maximum {constraints['maximum']} {field.get('unit', '')}."
-            )
+            raise DataError(f"{where}: {cell} is above the maximum {constraints['maximum']} {field.get('unit', '')}.")
     if "enum" in constraints and value not in constraints["enum"]:
         allowed = ", ".join(str(item) for item in constraints["enum"])
         raise DataError(f"{where}: unknown value {cell!r}; known are {allowed}.")
@@ -232,5 +219,5 @@ def _require_unique(file: str, frame: pd.DataFrame, key: Sequence[str]) -> None:
     repeated = frame.duplicated(list(key))
     if repeated.any():
         row = int(np.flatnonzero(repeated.to_numpy())[0])
-        what = ", ".join(f"{name} {frame.loc[row, name]}" for name in key)
+        what = ", ".join(f"{name} {frame[name].iloc[row]}" for name in key)
         raise DataError(f"{file}, line {row + 2}, field {key[0]!r}: a second row for {what}; remove one.")

@@ -61,7 +61,7 @@ class LineFit:
 
 
 def estimate(value: float, samples: Float[np.ndarray, " r"], unit: str = "1") -> Estimate:
-    """The 95% percentile interval of bootstrap ``samples`` around ``value``; lanes without a value (NaN) are left out."""
+    """``value`` with the 95% percentile interval of bootstrap ``samples``; lanes without a value (NaN) are left out."""
     low, high = np.nanpercentile(samples, [2.5, 97.5])
     return Estimate(float(value), float(low), float(high), unit)
 
@@ -132,9 +132,7 @@ def least_squares(
         gradient = (np.swapaxes(weighted, 1, 2) @ residual[:, :, None])[:, :, 0]
         curvature = normal[:, diagonal, diagonal]
         # A floor keeps directions that the resample does not see solvable.
-        normal[:, diagonal, diagonal] += damping[lanes, None] * curvature + 1e-12 * curvature.max(
-            -1, keepdims=True
-        )
+        normal[:, diagonal, diagonal] += damping[lanes, None] * curvature + 1e-12 * curvature.max(-1, keepdims=True)
         trial = theta[lanes] + np.linalg.solve(normal, gradient[:, :, None])[:, :, 0]
         trial_prediction, trial_jacobian = model(trial, lanes)
         trial_loss = (weights[lanes] * huber(target[lanes] - trial_prediction, delta)).sum(-1)

@@ -46,14 +46,13 @@ def _trials(
     steps: Int[np.ndarray, "m e"], order: Int[np.ndarray, " n"], start: int
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     """First guess and trials of each run in visiting ``order``; ``steps`` counts halvings below the highest rate."""
-    models, budgets = steps.shape
+    budgets = steps.shape[1]
     known = np.full(steps.shape, -1)
     guesses, trials = np.empty(len(order), int), np.empty(len(order), int)
     for position, cell in enumerate(order):
         row, column = divmod(int(cell), budgets)
         below = known[: row + 1, : column + 1]
         guess = max(int(below.max()), start)
-        # A run found earlier that is larger and longer bounds the rate from below; that cannot raise the first guess.
         guesses[position] = guess
         trials[position] = max(int(steps[row, column]) - guess + 1, 0)
         known[row, column] = steps[row, column]
@@ -76,7 +75,7 @@ def in_paper_order(learning_rates: pd.DataFrame, *, factor: float, limit: int = 
     table = optima_table(learning_rates)
     steps = _steps(table, factor)
     guesses, trials = _trials(steps, np.arange(steps.size), start=0)
-    runs = table.stack().rename("optimum").reset_index()
+    runs = table.stack().rename("optimum").reset_index()  # type: ignore[call-overload]  # stack gives a Series here
     runs["first_guess"] = table.to_numpy().max() / factor**guesses
     runs["trials"] = trials
     return Search(runs, limit)
@@ -85,7 +84,7 @@ def in_paper_order(learning_rates: pd.DataFrame, *, factor: float, limit: int = 
 def in_random_orders(
     learning_rates: pd.DataFrame, *, factor: float, limit: int = 2, orders: int = 1000, seed: int = 0
 ) -> Float[np.ndarray, " orders"]:
-    """Share of runs found within ``limit`` trials when they are tuned in random order, for each of ``orders`` orders."""
+    """Share of runs found within ``limit`` trials when tuned in random order, for each of ``orders`` orders."""
     steps = _steps(optima_table(learning_rates), factor)
     rng = np.random.default_rng(seed)
     shares = np.empty(orders)

@@ -79,9 +79,10 @@ class Results:
 
     @cached_property
     def _quantities(self) -> dict[str, Quantity]:
+        columns = (self.text[name] for name in ("quantity", "value", "unit", "uncertainty", "location"))
         return {
-            row.quantity: Quantity(row.value, row.unit, row.uncertainty, row.location)
-            for row in self.text.itertuples(index=False)
+            str(name): Quantity(float(value), str(unit), float(uncertainty), str(location))
+            for name, value, unit, uncertainty, location in zip(*columns, strict=True)
         }
 
     def stated(self, quantity: str) -> Quantity:

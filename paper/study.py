@@ -69,7 +69,8 @@ class Study:
     @property
     def peak_flops(self) -> float:
         """Theoretical bfloat16 peak of a TPU-v4 core in FLOP/s."""
-        chip = self.results.hardware.set_index("accelerator").loc["TPU-v4"]
+        table = self.results.hardware
+        chip = table[table.accelerator == "TPU-v4"].iloc[0]
         return float(chip.peak_bf16_tflops_per_chip) * 1e12 / float(chip.cores_per_chip)
 
     @cached_property
@@ -79,9 +80,7 @@ class Study:
         Columns: ``model``, ``epochs``, ``tpu_v4_core_hours``, ``jft4b_val_loss``, ``imagenet_top1_error_percent``.
         """
         tuned = self.results.finetuning
-        plain = tuned[~tuned.repeated_augmentation].drop(
-            columns=["repeated_augmentation", "tpu_v4_core_hours"]
-        )
+        plain = tuned[~tuned.repeated_augmentation].drop(columns=["repeated_augmentation", "tpu_v4_core_hours"])
         return self.results.pretraining.merge(plain, on=["model", "epochs"], how="inner")
 
     @cached_property
@@ -93,9 +92,7 @@ class Study:
         """
         table = self.checkpoints.reset_index(drop=True)
         widths = {
-            "jft4b_val_loss": self.results.half_width(
-                "smith2023-figure2", "jft4b_val_loss", table.jft4b_val_loss
-            ),
+            "jft4b_val_loss": self.results.half_width("smith2023-figure2", "jft4b_val_loss", table.jft4b_val_loss),
             "imagenet_top1_error_percent": self.results.half_width(
                 "smith2023-figure1", "imagenet_top1_error_percent", table.imagenet_top1_error_percent
             ),
