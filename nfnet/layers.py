@@ -53,7 +53,8 @@ def scaled_activation(name: str) -> Activation:
     """Returns x -> gain * f(x), variance preserving for unit normal x (Section 3, gamma).
 
     Args:
-        name: A key of `ACTIVATIONS`. "gelu" is the tanh form of the released weights, "gelu_erf" the exact one.
+        name: A key of `ACTIVATIONS`. "gelu" is the tanh form that the released weights were trained with,
+            "gelu_erf" the exact form.
 
     Raises:
         UserError: If the name is unknown.
