@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["DATA", "MODELS", "Quantity", "Results", "load"]
+__all__ = ["DATA", "MODELS", "Quantity", "Results", "load", "run_name"]
 
 DATA = Path(__file__).parent / "data"
 
@@ -120,6 +120,11 @@ _TABLES = {
     "hardware": "hardware",
     "datasets": "datasets",
 }
+
+
+def run_name(model: str, epochs: float) -> str:
+    """How text names a run, e.g. ``F7+ at 8 epochs``."""
+    return f"{model} at {epochs:g} epoch{'' if epochs == 1 else 's'}"
 
 
 def load(directory: Path = DATA, *, verify_hash: bool = True) -> Results:

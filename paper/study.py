@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from paper.family import PLUS_WIDTHS, PlusWidth, utilisation
-from paper.results import DATA, Results, load
+from paper.results import DATA, Results, load, run_name
 from paper.scaling import ScalingFits
 
 __all__ = ["Study"]
@@ -69,8 +69,12 @@ class Study:
     @property
     def peak_flops(self) -> float:
         """Theoretical bfloat16 peak of a TPU-v4 core in FLOP/s."""
+        return self.peak_flops_of("TPU-v4")
+
+    def peak_flops_of(self, accelerator: str) -> float:
+        """Theoretical bfloat16 peak of one core of an accelerator of ``hardware.csv`` in FLOP/s."""
         table = self.results.hardware
-        chip = table[table.accelerator == "TPU-v4"].iloc[0]
+        chip = table[table.accelerator == accelerator].iloc[0]
         return float(chip.peak_bf16_tflops_per_chip) * 1e12 / float(chip.cores_per_chip)
 
     @cached_property
@@ -109,7 +113,7 @@ class Study:
         swapped = near & (loss_gap * error_gap < 0)
         lower_loss = np.where(loss_gap < 0, first, second)[swapped]
         lower_error = np.where(error_gap < 0, first, second)[swapped]
-        names = np.array([f"{row.model} at {row.epochs:g} epochs" for row in table.itertuples()])
+        names = np.array([run_name(model, epochs) for model, epochs in zip(table.model, table.epochs, strict=True)])
         return pd.DataFrame(
             {
                 "better_loss": names[lower_loss],

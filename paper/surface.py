@@ -57,6 +57,16 @@ def fit_surface(
     resamples: int,
     rng: np.random.Generator,
 ) -> Surface:
+    """Fits the surface by multi-start L-BFGS; the resamples start from its optimum.
+
+    Args:
+        parameters: Model size of each run.
+        images: Images seen by each run.
+        value: Held-out loss of each run in nats.
+        width: Half-width of each loss's reading, in nats.
+        resamples: Number of bootstrap resamples, each of whole runs.
+        rng: Source of the resamples.
+    """
     from scipy.optimize import minimize
 
     size, data = np.log(parameters), np.log(images)

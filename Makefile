@@ -1,0 +1,81 @@
+# Everything is installed into .venv and written into build/; `make help` lists the targets.
+# PYTHON names the interpreter that makes .venv, JOBS the number of parallel test processes.
+
+PYTHON ?= python3
+JOBS ?= 2
+
+PY := .venv/bin/python
+PIP := $(PY) -m pip --quiet --quiet --disable-pip-version-check
+PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadscope
+
+# A user's own settings must not change a result.
+unexport PYTHONPATH PYTHONHOME MPLBACKEND
+export JAX_PLATFORMS ?= cpu
+
+.DEFAULT_GOAL := help
+.PHONY: help reproduce test test-slow notebooks lint lock lab clean
+
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-10s  %s\n", $$1, $$2}' Makefile
+
+reproduce: .venv/.analysis ## every figure, table, fit and claim, from the logged results into build/
+	$(PY) -m paper.reproduce
+
+# loadscope keeps the cells of a notebook, which share a kernel, in one process.
+test: export IPYTHONDIR := $(CURDIR)/build/ipython
+test: lint ## linter, types, tests, and the notebooks against their stored outputs
+	$(PYTEST) --nbval --nbval-current-env tests notebooks
+
+test-slow: .venv/.dev ## the tests that take over ten seconds
+	$(PYTEST) -m slow tests
+
+notebooks: .venv/.analysis ## execute the notebooks and store their outputs
+	$(PY) tools/store_notebooks.py
+
+lint: .venv/.dev ## linter, formatter and type checker
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+
+lab: .venv/.analysis ## open the notebooks in JupyterLab
+	$(PY) -m jupyter lab notebooks
+
+# Pins stay as they are where pyproject.toml allows; LOCK_FLAGS=--upgrade renews them all.
+COMPILE = $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-header --no-emit-index-url $(LOCK_FLAGS)
+lock: .venv/.dev ## pin the dependencies in pyproject.toml anew
+	$(COMPILE) --extra dev pyproject.toml requirements/build.in -o requirements/dev.lock
+	$(COMPILE) -c requirements/dev.lock pyproject.toml requirements/build.in -o requirements/analysis.lock
+
+clean: ## remove build/ and the caches (.venv stays; rm -r .venv removes it)
+	rm -rf build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find figures nfnet paper tests tools -name __pycache__ -prune -exec rm -rf {} +
+
+# --- Installation: a stamp is written last, so that an interrupted step is done again. ---
+
+NEEDS := nfnet-companion needs Python 3.11 or newer
+NAME_ONE := name another one, as in: make PYTHON=python3.12 $(MAKECMDGOALS)
+
+.venv/.created:
+	@command -v "$(PYTHON)" >/dev/null || { echo "$(NEEDS), and $(PYTHON) is not installed; $(NAME_ONE)" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and \
+	  "$(NEEDS), and $(PYTHON) is %d.%d; $(NAME_ONE)" % v)'
+	@echo "Creating .venv with $$("$(PYTHON)" --version)"
+	@"$(PYTHON)" -m venv .venv
+	@touch $@
+
+define install
+@rm -f $@
+@echo "Installing requirements/$(1).lock into .venv (a minute or two, once)"
+@$(PIP) install --require-hashes -r requirements/$(1).lock
+@$(PIP) install --no-deps --no-build-isolation --editable .
+endef
+
+.venv/.analysis: requirements/analysis.lock pyproject.toml | .venv/.created
+	$(call install,analysis)
+	@touch $@
+
+# dev.lock holds every pin of analysis.lock, hence both stamps.
+.venv/.dev: requirements/dev.lock pyproject.toml | .venv/.created
+	$(call install,dev)
+	@touch .venv/.analysis $@

@@ -1,0 +1,436 @@
+"""NFNets: normalizer-free residual networks (Brock, De, Smith and Simonyan 2021, arXiv 2102.06171).
+
+From top to bottom: what a network is made of (`NFNetConfig`), its block, the network, and at the end the
+table of published variants. The layers are in nfnet/layers.py.
+
+    network = hk.transform(lambda images, is_training: NFNet(1000, "F0")(images, is_training))
+    params = network.init(rng, images, True)
+    logits = network.apply(params, rng, images, True)["logits"]
+
+Activations keep unit variance at initialization without any normalization layer: every convolution
+standardizes its weights, every nonlinearity is scaled to preserve variance, and each residual block
+divides its input by the standard deviation expected there (beta) and adds only alpha times its branch.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Literal, get_args
+
+import haiku as hk
+import jax.numpy as jnp
+import jmp
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float
+
+from nfnet.errors import UserError, unknown_name
+from nfnet.layers import (
+    ACTIVATIONS,
+    SqueezeExcite,
+    StochDepth,
+    VarianceFloor,
+    WSConv2D,
+    average_pool,
+    parameter_dtype,
+    scaled_activation,
+    spatial_mean,
+)
+
+PlusWidth = Literal["published", "released"]
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockConfig:
+    """What one residual block is made of.
+
+    Attributes:
+        in_channels: Channels of its input.
+        out_channels: Channels of its output.
+        bottleneck: Channels of its two 3x3 convolutions.
+        groups: Groups of channels that these convolutions keep apart.
+        se_hidden: Width of the squeeze-excite layer.
+        stride: 2 where a stage halves the resolution, else 1.
+        beta: 1 / expected standard deviation of the input.
+        alpha: Share of the branch that is added to the shortcut.
+        activation: See `nfnet.layers.ACTIVATIONS`.
+        floor: See `nfnet.layers.standardize`.
+    """
+
+    in_channels: int
+    out_channels: int
+    bottleneck: int
+    groups: int
+    se_hidden: int
+    stride: int = 1
+    beta: float = 1.0
+    alpha: float = 0.2
+    activation: str = "gelu"
+    floor: VarianceFloor = "clamp"
+
+    @property
+    def has_projection(self) -> bool:
+        """Whether the shortcut is a 1x1 convolution (a transition block) rather than the input itself."""
+        return self.stride > 1 or self.in_channels != self.out_channels
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NFNetConfig:
+    """A member of the family, published (see `VARIANTS`) or of your own making.
+
+    Per-stage fields are tuples of equal length; group_width and expansion may also be one value for all.
+
+    Attributes:
+        widths: Output channels of each stage.
+        depths: Residual blocks of each stage.
+        strides: Stride of each stage's first block, 1 or 2.
+        group_width: Channels of a group in the 3x3 convolutions.
+        expansion: Bottleneck channels as a share of the stage's width.
+        round_bottleneck: Round the bottleneck down to a multiple of the group width, as the released code
+            does, rather than refuse the configuration.
+        se_ratio: Hidden units of squeeze-excite as a share of the stage's width.
+        stem_widths: Filters of the stem's 3x3 convolutions but the last, which has half the width of stage 1.
+        stem_strides: Strides of all stem convolutions.
+        final_ratio: Channels of the last 1x1 convolution as a multiple of the last stage's width.
+        alpha: Share of each residual branch that is added to its shortcut.
+        activation: A name in `nfnet.layers.ACTIVATIONS`.
+        floor: How weight standardization avoids dividing by zero; see `nfnet.layers.standardize`.
+        dropout_rate: Dropout on the pooled features in training.
+        stochastic_depth_rate: Rate L of stochastic depth: block i of n is dropped with probability L * i / n.
+        train_resolution: Side in pixels of training images in Brock et al. 2021.
+        test_resolution: Side in pixels of test images in Brock et al. 2021.
+
+    Raises:
+        UserError: If the fields do not describe a network.
+    """
+
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    strides: tuple[int, ...] = (1, 2, 2, 2)
+    group_width: int | tuple[int, ...] = 128
+    expansion: float | tuple[float, ...] = 0.5
+    round_bottleneck: bool = False
+    se_ratio: float = 0.5
+    stem_widths: tuple[int, ...] = (16, 32, 64)
+    stem_strides: tuple[int, ...] = (2, 1, 1, 2)
+    final_ratio: int = 2
+    alpha: float = 0.2
+    activation: str = "gelu"
+    floor: VarianceFloor = "clamp"
+    dropout_rate: float = 0.2
+    stochastic_depth_rate: float = 0.25
+    train_resolution: int | None = None
+    test_resolution: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if isinstance(value := getattr(self, field.name), list):
+                object.__setattr__(self, field.name, tuple(value))  # a configuration is hashable
+        _validate(self)
+
+    @property
+    def stem_channels(self) -> tuple[int, ...]:
+        """Filters of every stem convolution."""
+        return (*self.stem_widths, self.widths[0] // 2)
+
+    @property
+    def features(self) -> int:
+        """Number of pooled features."""
+        return self.final_ratio * self.widths[-1]
+
+    @property
+    def smallest_image(self) -> int:
+        """Least side in pixels at which every strided layer still has two pixels to choose from."""
+        return math.prod(self.stem_strides) * math.prod(self.strides) // 2 + 1
+
+    def blocks(self) -> tuple[BlockConfig, ...]:
+        """Returns the residual blocks in order.
+
+        The expected variance of a block's input grows by alpha^2 per block. The first block of a stage
+        applies its activation before the shortcut branches off, so that its output starts again at one
+        (Section 3).
+        """
+        blocks = []
+        channels = self.stem_channels[-1]
+        expected_std = 1.0
+        for stage, width in enumerate(self.widths):
+            bottleneck, groups = self._bottleneck(stage)
+            for index in range(self.depths[stage]):
+                block = BlockConfig(
+                    in_channels=channels,
+                    out_channels=width,
+                    bottleneck=bottleneck,
+                    groups=groups,
+                    se_hidden=int(width * self.se_ratio),
+                    stride=self.strides[stage] if index == 0 else 1,
+                    beta=1.0 / expected_std,
+                    alpha=self.alpha,
+                    activation=self.activation,
+                    floor=self.floor,
+                )
+                blocks.append(block)
+                channels = width
+                expected_std = math.sqrt((1.0 if index == 0 else expected_std**2) + self.alpha**2)
+        return tuple(blocks)
+
+    def _bottleneck(self, stage: int) -> tuple[int, int]:
+        """Returns channels and groups of a stage's 3x3 convolutions."""
+        width = self.widths[stage]
+        group = self.group_width[stage] if isinstance(self.group_width, tuple) else self.group_width
+        expansion = self.expansion[stage] if isinstance(self.expansion, tuple) else self.expansion
+        channels = int(width * expansion)
+        groups = channels // group if group >= 1 else 0
+        if groups < 1 or (channels % group and not self.round_bottleneck):
+            raise UserError(
+                f"stage {stage + 1} has a bottleneck of {channels} channels ({width} x {expansion}), which "
+                f"cannot be divided into groups of {group}: change widths, expansion or group_width."
+            )
+        return groups * group, groups
+
+
+class NFBlock(hk.Module):
+    """Residual block with a bottleneck of two grouped 3x3 convolutions (Section 5).
+
+    Parameter skip_gain []: SkipInit, zero at first, so that training starts from shortcuts alone.
+    """
+
+    def __init__(self, config: BlockConfig, *, stochastic_depth_rate: float = 0.0, name: str | None = None):
+        """Configures the block.
+
+        Args:
+            config: Its shape.
+            stochastic_depth_rate: Probability with which training drops its branch for an example.
+            name: Haiku module name.
+        """
+        super().__init__(name=name)
+        c = self.config = config
+        self.activation = scaled_activation(c.activation)
+        if c.has_projection:
+            self.conv_shortcut = WSConv2D(c.out_channels, 1, floor=c.floor, name="conv_shortcut")
+        self.conv0 = WSConv2D(c.bottleneck, 1, floor=c.floor, name="conv0")
+        self.conv1 = WSConv2D(c.bottleneck, 3, stride=c.stride, groups=c.groups, floor=c.floor, name="conv1")
+        self.conv1b = WSConv2D(c.bottleneck, 3, groups=c.groups, floor=c.floor, name="conv1b")
+        self.conv2 = WSConv2D(c.out_channels, 1, floor=c.floor, name="conv2")
+        self.squeeze_excite = SqueezeExcite(c.out_channels, c.se_hidden, name="squeeze_excite")
+        self.stoch_depth = StochDepth(stochastic_depth_rate, name="stoch_depth")
+
+    def __call__(
+        self, x: Float[Array, "batch height width in_channels"], is_training: bool
+    ) -> Float[Array, "batch out_height out_width out_channels"]:
+        """Returns shortcut + alpha * skip_gain * branch."""
+        out = self.activation(x) * self.config.beta
+        if self.config.has_projection:
+            shortcut = self.conv_shortcut(average_pool(out) if self.config.stride > 1 else out)
+        else:
+            shortcut = x
+        out = self.conv0(out)
+        out = self.conv1(self.activation(out))
+        out = self.conv1b(self.activation(out))
+        out = self.conv2(self.activation(out))
+        out = 2 * self.squeeze_excite(out) * out  # gates are near 1/2 at first
+        out = self.stoch_depth(out, is_training)
+        skip_gain = hk.get_parameter("skip_gain", (), parameter_dtype(x.dtype), jnp.zeros)
+        return shortcut + self.config.alpha * skip_gain.astype(x.dtype) * out
+
+
+class NFNet(hk.Module):
+    """The network: stem, residual stages, final convolution, pooling and a linear classifier."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        variant: str | NFNetConfig = "F0",
+        *,
+        plus_width: PlusWidth = "published",
+        stochastic_depth_rate: float | None = None,
+        dropout_rate: float | None = None,
+        dtype: DTypeLike | None = None,
+        remat: bool = False,
+        name: str = "NFNet",
+    ):
+        """Configures the network.
+
+        Args:
+            num_classes: Number of logits.
+            variant: A name in `VARIANTS`, or a configuration.
+            plus_width: Which reading of a named '+' variant; see `find_variant`.
+            stochastic_depth_rate: Overrides the variant's rate.
+            dropout_rate: Overrides the variant's rate.
+            dtype: Type of the activations, the images' by default. Parameters and results are float32 also
+                when this is bfloat16.
+            remat: Recompute each block in the backward pass rather than keep its activations.
+            name: Haiku module name, which starts the names of all parameters.
+
+        Raises:
+            UserError: If the variant is unknown, or a number is out of range.
+        """
+        super().__init__(name=name)
+        if num_classes < 1:
+            raise UserError(f"num_classes is {num_classes}, but must be at least 1.")
+        config = find_variant(variant, plus_width)
+        if stochastic_depth_rate is not None:
+            config = dataclasses.replace(config, stochastic_depth_rate=stochastic_depth_rate)
+        if dropout_rate is not None:
+            config = dataclasses.replace(config, dropout_rate=dropout_rate)
+        self.config = config
+        self.dtype = dtype
+        self.remat = remat
+
+        self.activation = scaled_activation(config.activation)
+        self.stem = [
+            WSConv2D(filters, 3, stride=stride, floor=config.floor, name=f"stem_conv{i}")
+            for i, (filters, stride) in enumerate(zip(config.stem_channels, config.stem_strides, strict=True))
+        ]
+        blocks = config.blocks()
+        drop_rates = [config.stochastic_depth_rate * i / len(blocks) for i in range(len(blocks))]
+        self.blocks = [
+            NFBlock(block, stochastic_depth_rate=rate, name="nf_block")
+            for block, rate in zip(blocks, drop_rates, strict=True)
+        ]
+        self.final_conv = WSConv2D(config.features, 1, floor=config.floor, name="final_conv")
+        self.classifier = hk.Linear(num_classes, w_init=hk.initializers.RandomNormal(0.01), name="linear")
+
+    def __call__(
+        self, images: Float[Array, "batch height width 3"], is_training: bool
+    ) -> Mapping[str, Float[Array, "batch _"]]:
+        """Classifies images.
+
+        Args:
+            images: Normalized images, of a floating type.
+            is_training: Whether to apply dropout and stochastic depth, which need an rng.
+
+        Returns:
+            "logits" [batch, num_classes] and "pool" [batch, features], the pooled features before dropout.
+
+        Raises:
+            UserError: If the images have the wrong rank, channels or type, or are too small.
+        """
+        self._check(images)
+        dtype = images.dtype if self.dtype is None else self.dtype
+        full = parameter_dtype(dtype)
+        policy = jmp.Policy(param_dtype=full, compute_dtype=dtype, output_dtype=full)
+
+        x = policy.cast_to_compute(images)
+        for i, stem_conv in enumerate(self.stem):
+            x = stem_conv(x if i == 0 else self.activation(x))
+        for block in self.blocks:
+            apply = partial(block, is_training=is_training)
+            x = hk.remat(apply)(x) if self.remat else apply(x)
+        pool = features = spatial_mean(self.activation(self.final_conv(x)))
+        if is_training and self.config.dropout_rate > 0:
+            features = hk.dropout(hk.next_rng_key(), self.config.dropout_rate, features)
+        outputs: dict[str, Array] = policy.cast_to_output({"logits": self.classifier(features), "pool": pool})
+        return outputs
+
+    def _check(self, images: Array) -> None:
+        if images.ndim != 4 or images.shape[-1] != 3:
+            raise UserError(f"images have shape {images.shape}, but need shape [batch, height, width, 3].")
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise UserError(f"images are {images.dtype}, but must be normalized to a floating type.")
+        _, height, width, _ = images.shape
+        smallest = self.config.smallest_image
+        if min(height, width) < smallest:
+            raise UserError(
+                f"images have {height} x {width} pixels, too few for the strides of this network: "
+                f"give at least {smallest} x {smallest}."
+            )
+
+
+def find_variant(variant: str | NFNetConfig, plus_width: PlusWidth = "published") -> NFNetConfig:
+    """Returns the configuration of a variant.
+
+    Args:
+        variant: A name in `VARIANTS`; a configuration is returned as it is.
+        plus_width: The '+' variants' first stage has a bottleneck of 0.5 * 384 = 192 channels, no multiple
+            of the group width 128. "published" keeps 192 channels in one group, which gives the
+            parameters and FLOPs that Brock et al. 2021 print (Table 5). "released" rounds down to 128
+            channels, as the released code does. Other variants are the same in both.
+
+    Raises:
+        UserError: If the name or the reading is unknown, or a reading is asked of a configuration.
+    """
+    if plus_width not in ("published", "released"):
+        raise unknown_name("plus_width", plus_width, ("published", "released"))
+    if isinstance(variant, NFNetConfig):
+        if plus_width != "published":
+            raise UserError("plus_width is for named variants: set group_width in the configuration.")
+        return variant
+    if variant not in VARIANTS:
+        raise unknown_name("variant", variant, VARIANTS)
+    config = VARIANTS[variant]
+    if plus_width == "released":
+        return dataclasses.replace(config, group_width=128, round_bottleneck=True)
+    return config
+
+
+def _validate(config: NFNetConfig) -> None:
+    """Raises UserError unless the fields describe a network."""
+    stages = len(config.widths)
+    if not stages:
+        raise UserError("widths is empty: a network needs at least one stage.")
+    for name in ("depths", "strides", "group_width", "expansion"):
+        values = getattr(config, name)
+        if isinstance(values, tuple) and len(values) != stages:
+            raise UserError(f"{name} has {len(values)} values for {stages} stages: give one per stage.")
+    for name in ("widths", "depths", "strides", "stem_widths", "stem_strides"):
+        values = getattr(config, name)
+        if any(not isinstance(value, int) or value < 1 for value in values):
+            raise UserError(f"{name} is {values}, but must be positive whole numbers.")
+    if config.widths[0] < 2:
+        raise UserError("widths starts with 1, but the stem needs half of the first stage's width.")
+    if max(config.strides) > 2:
+        raise UserError(f"strides is {config.strides}, but a stage can only keep (1) or halve (2) images.")
+    if len(config.stem_strides) != len(config.stem_channels):
+        raise UserError(
+            f"stem_strides has {len(config.stem_strides)} values for {len(config.stem_channels)} stem "
+            "convolutions: give one for each of stem_widths and one for the last."
+        )
+    if config.final_ratio < 1 or int(min(config.widths) * config.se_ratio) < 1:
+        raise UserError(
+            f"final_ratio is {config.final_ratio} and se_ratio is {config.se_ratio}, but both must leave "
+            "at least one channel."
+        )
+    for name in ("dropout_rate", "stochastic_depth_rate"):
+        if not 0 <= getattr(config, name) < 1:
+            raise UserError(f"{name} is {getattr(config, name)}, but must be at least 0 and less than 1.")
+    if config.activation not in ACTIVATIONS:
+        raise unknown_name("activation", config.activation, ACTIVATIONS)
+    if config.floor not in get_args(VarianceFloor):
+        raise unknown_name("floor", config.floor, get_args(VarianceFloor))
+    config.blocks()  # raises where a bottleneck cannot be divided into groups
+
+
+# Dropout rate, training resolution and test resolution of F0 to F7.
+_RECIPES = (
+    (0.2, 192, 256),
+    (0.3, 224, 320),
+    (0.4, 256, 352),
+    (0.4, 320, 416),
+    (0.5, 384, 512),
+    (0.5, 416, 544),
+    (0.5, 448, 576),
+    (0.5, 480, 608),
+)
+
+
+def _family(
+    suffix: str, widths: tuple[int, ...], group_width: int | tuple[int, ...]
+) -> dict[str, NFNetConfig]:
+    return {
+        f"F{n}{suffix}": NFNetConfig(
+            widths=widths,
+            depths=tuple((n + 1) * blocks for blocks in (1, 2, 6, 3)),
+            group_width=group_width,
+            dropout_rate=dropout_rate,
+            train_resolution=train_resolution,
+            test_resolution=test_resolution,
+        )
+        for n, (dropout_rate, train_resolution, test_resolution) in enumerate(_RECIPES)
+    }
+
+
+VARIANTS: Mapping[str, NFNetConfig] = {
+    **_family("", (256, 512, 1536, 1536), 128),
+    **_family("+", (384, 768, 2048, 2048), (192, 128, 128, 128)),
+}

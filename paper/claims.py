@@ -1,0 +1,260 @@
+"""Every statement of the paper that its data can decide, checked.
+
+``python -m paper.claims`` prints each claim with the verdict that its check computes and the evidence, and exits with
+1 when a computed verdict differs from the one recorded in ``claims.toml``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nfnet.errors import UserError
+
+if TYPE_CHECKING:
+    from paper.study import Study
+
+__all__ = [
+    "CLAIMS",
+    "Checked",
+    "Claim",
+    "Outcome",
+    "Verdict",
+    "disagreements",
+    "evaluate",
+    "format_summary",
+    "load_claims",
+    "verdict",
+]
+
+CLAIMS = Path(__file__).with_name("claims.toml")
+
+ORIGINS = ("paper", "ours")
+
+
+class Verdict(StrEnum):
+    """What the published data say of a claim."""
+
+    HOLDS = "holds"
+    CAVEAT = "holds with a caveat"
+    FAILS = "does not hold"
+    OPEN = "cannot be decided from what was published"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement and how it is checked.
+
+    Attributes:
+        id: Short name, unique.
+        section: Where the paper says it; for our own, what it is about.
+        origin: ``paper``, or ``ours`` for statements about the data that the paper does not make.
+        statement: Our paraphrase.
+        check: ``module.function`` below :mod:`paper.checks`.
+        verdict: The recorded verdict.
+        expected: Expected value, where the check compares one.
+        tolerance: Half-width around ``expected`` that still agrees.
+        unit: Unit of both.
+        compute_factor: Runs count as of comparable compute up to this multiple of each other's, where the check asks.
+        caveat: Why the verdict is not a plain "holds"; empty otherwise.
+        notebook: Notebook that tells it.
+        resampled: Whether the check needs bootstrap intervals.
+    """
+
+    id: str
+    section: str
+    origin: str
+    statement: str
+    check: str
+    verdict: Verdict
+    expected: float | None = None
+    tolerance: float | None = None
+    unit: str = "1"
+    compute_factor: float = 1.0
+    caveat: str = ""
+    notebook: str = ""
+    resampled: bool = False
+
+    def agrees(self, value: float) -> bool:
+        """Whether ``value`` lies within the tolerance of the expected value.
+
+        Raises:
+            UserError: If the claim states no expected value or tolerance.
+        """
+        if self.expected is None or self.tolerance is None:
+            raise UserError(f"claims.toml: claim {self.id!r} needs `expected` and `tolerance` for its check.")
+        # The slack absorbs the rounding of decimal fractions such as 100 - 9.75.
+        return abs(value - self.expected) <= self.tolerance + 1e-9
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found: its verdict, and a sentence with the numbers behind it."""
+
+    verdict: Verdict
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A claim with what its check found."""
+
+    claim: Claim
+    outcome: Outcome
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the computed verdict is the recorded one."""
+        return self.outcome.verdict == self.claim.verdict
+
+
+Check = Callable[[Claim, "Study"], Outcome]
+
+
+def verdict(holds: bool, *, caveat: bool = False) -> Verdict:
+    """``holds`` or ``does not hold``; ``caveat`` qualifies a claim that holds."""
+    if not holds:
+        return Verdict.FAILS
+    return Verdict.CAVEAT if caveat else Verdict.HOLDS
+
+
+def load_claims(path: Path = CLAIMS) -> list[Claim]:
+    """Reads and validates the claims file.
+
+    Raises:
+        UserError: If the file is missing or malformed, or a claim lacks a field, has an unknown one, repeats an id,
+            or names a verdict, origin or check that does not exist.
+    """
+    import tomllib
+
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))["claim"]
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; restore it from version control.") from None
+    except (tomllib.TOMLDecodeError, KeyError) as error:
+        raise UserError(f"{path.name}: not a list of [[claim]] tables ({error}).") from None
+    claims: list[Claim] = []
+    for number, entry in enumerate(entries, start=1):
+        where = f"{path.name}, claim {entry.get('id', number)!r}"
+        claim = _claim(where, entry)
+        if any(claim.id == other.id for other in claims):
+            raise UserError(f"{where}: its id is used twice; choose another.")
+        claims.append(claim)
+    return claims
+
+
+def _claim(where: str, entry: Mapping[str, Any]) -> Claim:
+    fields = Claim.__dataclass_fields__
+    for name in ("id", "section", "origin", "statement", "check", "verdict"):
+        if name not in entry:
+            raise UserError(f"{where}: field {name!r} is missing.")
+    for name in entry:
+        if name not in fields:
+            raise UserError(f"{where}: unknown field {name!r}; known are {', '.join(fields)}.")
+    if entry["origin"] not in ORIGINS:
+        raise UserError(f"{where}: origin {entry['origin']!r} is neither of {', '.join(ORIGINS)}.")
+    if entry["verdict"] not in set(Verdict):
+        raise UserError(f"{where}: unknown verdict {entry['verdict']!r}; known are {', '.join(Verdict)}.")
+    if (entry["verdict"] != Verdict.HOLDS) != bool(entry.get("caveat")):
+        raise UserError(f"{where}: a caveat goes with every verdict but 'holds', and with no other.")
+    _find_check(where, entry["check"])
+    return Claim(**{**entry, "verdict": Verdict(entry["verdict"])})
+
+
+def _find_check(where: str, name: str) -> Check:
+    module, _, function = name.partition(".")
+    try:
+        check: Check = getattr(importlib.import_module(f"paper.checks.{module}"), function)
+    except (ImportError, AttributeError):
+        raise UserError(f"{where}: no check {name!r}; write it as a function in paper/checks/{module}.py.") from None
+    return check
+
+
+def evaluate(study: Study, claims: Sequence[Claim] | None = None) -> list[Checked]:
+    """Runs the check of every claim (of ``claims.toml`` by default) on ``study``."""
+    claims = load_claims() if claims is None else claims
+    return [Checked(claim, _find_check(claim.id, claim.check)(claim, study)) for claim in claims]
+
+
+def disagreements(checked: Sequence[Checked]) -> list[Checked]:
+    """The claims whose computed verdict is not the recorded one."""
+    return [item for item in checked if not item.agrees]
+
+
+def format_summary(checked: Sequence[Checked]) -> str:
+    """One line a verdict with its number of claims, the paper's own and ours apart."""
+    lines = []
+    for origin, title in zip(ORIGINS, ("claims of the paper", "statements of ours about its data"), strict=True):
+        mine = [item for item in checked if item.claim.origin == origin]
+        counts = ", ".join(f"{sum(item.outcome.verdict == v for item in mine)} {v}" for v in Verdict)
+        lines.append(f"{len(mine)} {title}: {counts}")
+    return "\n".join(lines)
+
+
+def as_json(checked: Sequence[Checked]) -> str:
+    """The checked claims as a JSON list."""
+    rows = [
+        {
+            **asdict(item.claim),
+            "computed": item.outcome.verdict,
+            "evidence": item.outcome.evidence,
+            "agrees": item.agrees,
+        }
+        for item in checked
+    ]
+    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+
+
+def _format_row(item: Checked) -> str:
+    mark = " " if item.agrees else "!"
+    text = f"{mark} {item.claim.id}  [{item.claim.section}]\n    {item.claim.statement}\n"
+    text += f"    -> {item.outcome.verdict}: {item.outcome.evidence}"
+    if item.claim.caveat:
+        text += f"\n       {item.claim.caveat}"
+    if not item.agrees:
+        text += f"\n       RECORDED: {item.claim.verdict}"
+    return text
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns 0, 1 when a verdict differs from the recorded one, 2 on bad input."""
+    from paper.results import DATA
+
+    parser = argparse.ArgumentParser(prog="python -m paper.claims", description="Check every claim against the data.")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the data package")
+    arguments = parser.parse_args(argv)
+    from paper.study import Study
+
+    try:
+        checked = evaluate(Study.load(arguments.data))
+        if arguments.json:
+            temporary = arguments.json.with_name(arguments.json.name + ".tmp")
+            try:
+                temporary.write_text(as_json(checked), encoding="utf-8")
+                os.replace(temporary, arguments.json)
+            except OSError as error:
+                raise UserError(f"{arguments.json}: cannot be written ({error.strerror}).") from None
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for item in checked:
+        print(_format_row(item))
+    print(format_summary(checked))
+    different = disagreements(checked)
+    if different:
+        names = ", ".join(item.claim.id for item in different)
+        print(f"The computed verdict differs from the recorded one: {names}.", file=sys.stderr)
+    return 1 if different else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

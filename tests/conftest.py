@@ -1,0 +1,58 @@
+"""The same surroundings for every test: CPU, no window, no network, no configuration of the user's."""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Before anything imports JAX or Matplotlib. Processes that tests start inherit it, notebook kernels too:
+# these choose their own backend by MPLBACKEND, so that tests set theirs by a matplotlibrc.
+for name in [name for name in os.environ if name.startswith(("JAX_", "XLA_")) or name == "MPLBACKEND"]:
+    del os.environ[name]
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["MATPLOTLIBRC"] = str(Path(__file__).with_name("matplotlibrc"))
+
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.load_profile("repeatable")
+
+
+def _is_local(host: str | bytes | None) -> bool:
+    host = host.decode() if isinstance(host, bytes) else host
+    if host in (None, "", "localhost", socket.gethostname()):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network() -> Iterator[None]:
+    """Fail a test that looks up a foreign host or connects to one."""
+
+    def refuse(host):  # pytest.fail passes through `except Exception`, which a retrying client would use
+        pytest.fail(f"tests use no network, and this one tried to reach {host!r}")
+
+    def local_only(connect):
+        def call(self, address):
+            if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_local(address[0]):
+                refuse(address[0])
+            return connect(self, address)
+
+        return call
+
+    look_up = socket.getaddrinfo
+
+    def look_up_local(host, *args, **kwargs):
+        return look_up(host, *args, **kwargs) if _is_local(host) else refuse(host)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", look_up_local)
+        patch.setattr(socket.socket, "connect", local_only(socket.socket.connect))
+        patch.setattr(socket.socket, "connect_ex", local_only(socket.socket.connect_ex))
+        yield

@@ -1,0 +1,121 @@
+"""The files around the code: licence, citation, workflow, and what must not be in the repository."""
+
+import hashlib
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))
+
+# A home directory or a scratch directory of some machine; a web address's path does not count.
+MACHINE_PATH = re.compile(rb"(?<![\w.:/+-])(?:/(?:home|root|Users|work|scratch)/|[A-Z]:\\Users\\)[\w.-]")
+LIMIT = 3_000_000  # bytes
+
+
+def tracked() -> list[Path]:
+    """Every file of the repository that git tracks and that is there."""
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    return [ROOT / name for name in listing.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_licence_is_apache_2() -> None:
+    text = (ROOT / "LICENSE").read_bytes()
+    # The text as the Apache Software Foundation publishes it.
+    assert (
+        hashlib.sha256(text).hexdigest() == "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
+    )
+    assert PROJECT["license"] == "Apache-2.0"
+
+
+def test_citation_names_companion_and_paper() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["type"] == "software"
+    assert PROJECT["name"] in citation["title"]
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
+    assert citation["message"]
+    assert citation["authors"] == [{"name": "The nfnet-companion authors"}]
+
+    paper = citation["preferred-citation"]
+    names = [f"{author['given-names']} {author['family-names']}" for author in paper["authors"]]
+    assert paper["title"] == "ConvNets Match Vision Transformers at Scale"
+    assert names == ["Samuel L. Smith", "Andrew Brock", "Leonard Berrada", "Soham De"]
+    assert paper["year"] == 2023
+    assert "2310.16764" in paper["journal"]
+    assert paper["url"] == PROJECT["urls"]["Paper"]
+
+
+def test_workflow_covers_supported_pythons() -> None:
+    pythons = WORKFLOW["jobs"]["python"]["strategy"]["matrix"]["python"]
+    prefix = "Programming Language :: Python :: 3."
+    assert pythons == ["3.11", "3.12", "3.13"]
+    assert [f"3.{c.removeprefix(prefix)}" for c in PROJECT["classifiers"] if c.startswith(prefix)] == pythons
+
+
+def test_workflow_covers_oldest_and_newest_jax() -> None:
+    rows = {
+        row["jax"]: row["requirement"] for row in WORKFLOW["jobs"]["jax"]["strategy"]["matrix"]["include"]
+    }
+    (jax,) = (r for line in PROJECT["dependencies"] if (r := Requirement(line)).name == "jax")
+    (lower,) = jax.specifier
+    pins = [Requirement(text) for text in rows["oldest"].split()]
+    assert {pin.name for pin in pins} == {"jax", "jaxlib"}
+    for pin in pins:
+        (version,) = pin.specifier
+        assert (lower.operator, Version(lower.version)) == (">=", Version(version.version))
+    assert rows["newest"] == "--upgrade jax jaxlib"
+
+
+def test_workflow_runs_what_a_clone_runs_with_read_access() -> None:
+    for name in ("python", "jax"):
+        assert ".ci/run" in [step.get("run") for step in WORKFLOW["jobs"][name]["steps"]]
+    assert WORKFLOW["permissions"] == {"contents": "read"}
+    used = [step["uses"] for job in WORKFLOW["jobs"].values() for step in job["steps"] if "uses" in step]
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", action) for action in used)
+
+
+def test_ci_calls_make_test(tmp_path: Path) -> None:
+    record = tmp_path / "record"
+    (tmp_path / "make").write_text(f'#!/bin/sh\necho "$PWD: $*" > "{record}"\nexit 3\n', encoding="utf-8")
+    (tmp_path / "make").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "CI": "true"}
+    run = subprocess.run([ROOT / ".ci" / "run"], cwd=tmp_path, env=environment, check=False, timeout=30)
+    assert run.returncode == 3
+    assert record.read_text(encoding="utf-8") == f"{ROOT}: test\n"
+
+
+def test_no_tracked_file_names_a_machine() -> None:
+    wrong = {
+        str(path.relative_to(ROOT)): found.group().decode("latin-1")
+        for path in tracked()
+        if (found := MACHINE_PATH.search(path.read_bytes()))
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("open('/" + "home/ada/runs.csv')", True),
+        ('"C:' + '\\Users\\ada"', True),
+        ("see /" + "Users/ada", True),
+        ("https://paper.example/home/ada", False),
+        ("build/home/ada", False),
+    ],
+)
+def test_machine_paths_are_seen(text: str, found: bool) -> None:
+    assert bool(MACHINE_PATH.search(text.encode())) is found
+
+
+def test_no_tracked_file_is_large() -> None:
+    assert not {str(path.relative_to(ROOT)) for path in tracked() if path.stat().st_size > LIMIT}
