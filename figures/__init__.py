@@ -1,1 +1,4 @@
-"""How it looks: one module a figure; ``python -m figures`` draws them all."""
+"""How it looks: one module a figure; ``python -m figures`` draws them all.
+
+``figures.registry`` maps names to modules, ``figures.style`` holds every label, colour and marker.
+"""

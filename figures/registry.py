@@ -1,0 +1,64 @@
+"""Names of the figures, and the modules that draw them. Nothing heavy is imported until a figure is drawn."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from nfnet.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from paper.study import Study
+
+__all__ = ["FIGURES", "UnknownFigureError", "check", "draw", "names", "unknown"]
+
+FIGURES = {
+    "figure1": "the paper's Figure 1: top-1 error after fine-tuning against pre-training compute",
+    "figure2": "the paper's Figure 2: held-out loss against pre-training compute",
+    "figure3": "the paper's Figure 3: optimal learning rate against epoch budget",
+    "scaling_law": "the law of held-out loss on the compute frontier, its band and residuals",
+    "compute_optimal": "optimal model size and epoch budget against compute, by three routes",
+    "loss_vs_error": "held-out loss against top-1 error after fine-tuning of the same checkpoints",
+    "utilisation": "hardware utilisation that each run's compute implies",
+}
+"""What each figure shows; the module of a figure bears its name."""
+
+
+class UnknownFigureError(UserError):
+    """A figure's name that is not in the registry."""
+
+
+def names() -> tuple[str, ...]:
+    """Names of all figures: the paper's first, then ours."""
+    return tuple(FIGURES)
+
+
+def check(name: str) -> str:
+    """Returns ``name``.
+
+    Raises:
+        UnknownFigureError: If no figure has that name.
+    """
+    if name in FIGURES:
+        return name
+    raise UnknownFigureError(unknown("figure", name, names()))
+
+
+def unknown(kind: str, name: str, known: tuple[str, ...]) -> str:
+    """A sentence about an unknown ``name``: the known ones, and the nearest where one is near."""
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    return f"No {kind} is called {name!r}; known are {', '.join(known)}{hint}"
+
+
+def draw(name: str, study: Study) -> Figure:
+    """Draws the figure called ``name`` from ``study``.
+
+    Raises:
+        UnknownFigureError: If no figure has that name.
+    """
+    figure: Figure = import_module(f"figures.{check(name)}").from_study(study)
+    return figure
