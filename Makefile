@@ -20,7 +20,7 @@ help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-10s  %s\n", $$1, $$2}' Makefile
 
 reproduce: .venv/.analysis ## every figure, table, fit and claim, from the logged results into build/
-	$(PY) -m paper.reproduce
+	$(PY) -m figures.reproduce
 
 # loadscope keeps the cells of a notebook, which share a kernel, in one process.
 test: export IPYTHONDIR := $(CURDIR)/build/ipython

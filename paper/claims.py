@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nfnet.errors import UserError
+from nfnet.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from paper.study import Study
@@ -27,11 +27,13 @@ __all__ = [
     "Checked",
     "Claim",
     "Outcome",
+    "Telling",
     "Verdict",
     "disagreements",
     "evaluate",
     "format_summary",
     "load_claims",
+    "tell",
     "verdict",
 ]
 
@@ -182,6 +184,40 @@ def evaluate(study: Study, claims: Sequence[Claim] | None = None) -> list[Checke
     """Runs the check of every claim (of ``claims.toml`` by default) on ``study``."""
     claims = load_claims() if claims is None else claims
     return [Checked(claim, _find_check(claim.id, claim.check)(claim, study)) for claim in claims]
+
+
+@dataclass(frozen=True)
+class Telling:
+    """Checked claims as a notebook shows them: a list of statement, verdict and evidence."""
+
+    checked: Sequence[Checked]
+
+    def _repr_markdown_(self) -> str:
+        return "\n".join(
+            f"- {item.claim.statement} **{str(item.outcome.verdict).capitalize()}.** {item.outcome.evidence}"
+            + (f" *{item.claim.caveat}*" if item.claim.caveat else "")
+            for item in self.checked
+        )
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{item.claim.id}: {item.outcome.verdict}" for item in self.checked)
+
+
+def tell(study: Study, *ids: str) -> Telling:
+    """Checks the claims called ``ids``, for a notebook to show.
+
+    Raises:
+        UserError: If there is no such claim.
+        AssertionError: If a computed verdict differs from the recorded one.
+    """
+    claims = {claim.id: claim for claim in load_claims()}
+    for name in ids:
+        if name not in claims:
+            raise unknown_name("claim", name, claims)
+    checked = evaluate(study, [claims[name] for name in ids])
+    for item in checked:
+        assert item.agrees, f"{item.claim.id}: {item.outcome.verdict}, but recorded as {item.claim.verdict}"
+    return Telling(checked)
 
 
 def disagreements(checked: Sequence[Checked]) -> list[Checked]:

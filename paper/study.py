@@ -78,6 +78,30 @@ class Study:
         return float(chip.peak_bf16_tflops_per_chip) * 1e12 / float(chip.cores_per_chip)
 
     @cached_property
+    def matched_compute(self) -> pd.DataFrame:
+        """Each Vision Transformer of Figure 1 beside the NFNet frontier at the same compute (derived).
+
+        Columns: ``model``, ``tpu_v4_core_hours``, ``error`` (its own), ``power_law`` with ``low`` and ``high``, and
+        ``saturating_law``: the NFNets' error by either law of the frontier, without repeated augmentation; all errors
+        in percent. ``extrapolated`` is the compute as a multiple of the dearest NFNet's.
+        """
+        vits = self.results.vits
+        hours = vits.tpu_v4_core_hours_plotted.to_numpy(float)
+        low, high = self.fits.error_law.band(hours)
+        return pd.DataFrame(
+            {
+                "model": vits.model,
+                "tpu_v4_core_hours": vits.tpu_v4_core_hours_plotted,
+                "error": vits.imagenet_top1_error_percent_plotted,
+                "power_law": self.fits.error_law.predict(hours),
+                "low": low,
+                "high": high,
+                "saturating_law": self.fits.error_law_saturating.predict(hours),
+                "extrapolated": hours / self.fits.finetuning.tpu_v4_core_hours.max(),
+            }
+        )
+
+    @cached_property
     def checkpoints(self) -> pd.DataFrame:
         """Checkpoints of both Figures 1 and 2: held-out loss beside top-1 error after fine-tuning.
 
