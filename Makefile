@@ -13,6 +13,7 @@ unexport PYTHONPATH PYTHONHOME MPLBACKEND
 export JAX_PLATFORMS ?= cpu
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help reproduce test test-slow notebooks lint lock lab clean
 
 help: ## list the targets
@@ -24,6 +25,7 @@ reproduce: .venv/.analysis ## every figure, table, fit and claim, from the logge
 # loadscope keeps the cells of a notebook, which share a kernel, in one process.
 test: export IPYTHONDIR := $(CURDIR)/build/ipython
 test: lint ## linter, types, tests, and the notebooks against their stored outputs
+	@mkdir -p build/ipython
 	$(PYTEST) --nbval --nbval-current-env tests notebooks
 
 test-slow: .venv/.dev ## the tests that take over ten seconds

@@ -61,8 +61,12 @@ class LineFit:
 
 
 def estimate(value: float, samples: Float[np.ndarray, " r"], unit: str = "1") -> Estimate:
-    """``value`` with the 95% percentile interval of bootstrap ``samples``; lanes without a value (NaN) are left out."""
-    low, high = np.nanpercentile(samples, [2.5, 97.5])
+    """``value`` with the 95% percentile interval of bootstrap ``samples``.
+
+    Lanes without a value (NaN) are left out; where none is left the interval is NaN.
+    """
+    usable = samples[np.isfinite(samples)]
+    low, high = np.percentile(usable, [2.5, 97.5]) if len(usable) else (np.nan, np.nan)
     return Estimate(float(value), float(low), float(high), unit)
 
 

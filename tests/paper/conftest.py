@@ -1,0 +1,25 @@
+"""The study is loaded once a worker; its fits are computed when a test first asks for them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from paper.results import DATA, Results, load
+from paper.study import Study
+
+
+@pytest.fixture(scope="session")
+def results() -> Results:
+    return load()
+
+
+@pytest.fixture(scope="session")
+def study(results: Results) -> Study:
+    return Study.of(results)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A copy of the data package that a test may spoil."""
+    return Path(shutil.copytree(DATA, tmp_path / "data"))
