@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import style
+from paper.results import run_name
 
 if TYPE_CHECKING:
     from paper.study import Study
@@ -28,8 +29,8 @@ def draw(checkpoints: pd.DataFrame, swaps: pd.DataFrame) -> Figure:
 
     Args:
         checkpoints: ``model``, ``epochs``, ``jft4b_val_loss`` (nats) and ``imagenet_top1_error_percent``.
-        swaps: ``better_loss`` and ``better_error`` (``"F3 at 4 epochs"``), ``size_ratio`` and ``epochs_ratio`` of
-            each pair.
+        swaps: ``better_loss`` and ``better_error`` (names of :func:`paper.results.run_name`), ``size_ratio``
+            and ``epochs_ratio`` of each pair.
     """
     figure = Figure(figsize=(6.5, 5.2))
     axes = style.axes_at(figure, 0.65, 0.55, 5.65, 3.9)
@@ -56,13 +57,14 @@ def draw(checkpoints: pd.DataFrame, swaps: pd.DataFrame) -> Figure:
         zorder=3,
     )
 
-    named = checkpoints.set_index(checkpoints.model + " at " + checkpoints.epochs.map("{:g}".format) + " epochs")
+    runs = zip(checkpoints.model, checkpoints.epochs, strict=True)
+    points = zip(checkpoints[x], checkpoints[y], strict=True)
+    places = {run_name(*run): point for run, point in zip(runs, points, strict=True)}
     for better_loss, better_error in zip(swaps.better_loss, swaps.better_error, strict=True):
-        lower_loss, lower_error = named.loc[better_loss], named.loc[better_error]
         axes.annotate(
             "",
-            (lower_error[x], lower_error[y]),
-            xytext=(lower_loss[x], lower_loss[y]),
+            places[better_error],
+            xytext=places[better_loss],
             arrowprops={
                 "arrowstyle": "-|>",
                 "color": style.HIGHLIGHT,
@@ -107,12 +109,12 @@ def draw(checkpoints: pd.DataFrame, swaps: pd.DataFrame) -> Figure:
 
     rank = checkpoints[x].corr(checkpoints[y], method="spearman")
     agreeing = int(((swaps.size_ratio > 1) & (swaps.epochs_ratio < 1)).sum())
-    share = "each of them" if agreeing == len(swaps) else f"{agreeing} of them"
     style.headline(
         figure,
         f"{len(swaps)} pairs of nearly equal compute swap order after fine-tuning",
-        f"In {share} fine-tuning favours the larger model trained for fewer epochs. Over all {len(checkpoints)} "
-        f"checkpoints the rank correlation of loss and error is {rank:.3f} (Spearman). Small numbers are epochs.",
+        f"In {agreeing} of these fine-tuning favours the larger model trained for fewer epochs. Over all "
+        f"{len(checkpoints)} checkpoints the rank correlation of loss and error is {rank:.3f} (Spearman). "
+        "Small numbers are epochs.",
     )
     return figure
 

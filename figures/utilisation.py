@@ -114,7 +114,7 @@ def draw(runs: pd.DataFrame) -> Figure:
     low, high = 100 * runs.published.min(), 100 * runs.published.max()
     style.headline(
         figure,
-        f"One utilisation a model explains the core hours of {constant} of the {models} models",
+        f"One utilisation per model explains the core hours of {constant} of the {models} models",
         "Whatever the epoch budget, it lies inside what the rounding of the plotted core hours leaves open. Over all "
         f"runs it is {low:.0f} to {high:.0f}% of the theoretical bfloat16 peak, with the published widths.",
     )

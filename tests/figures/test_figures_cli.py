@@ -1,0 +1,218 @@
+"""``python -m figures`` and ``python -m figures.reproduce``: what they write, say and return."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from matplotlib.figure import Figure
+
+import paper
+from figures import __main__ as cli
+from figures import registry, reproduce, style, writing
+from nfnet.errors import UserError
+from paper.results import DATA
+from paper.study import Study
+
+
+@pytest.fixture
+def loaded(study: Study, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """Saves the fits: commands get the study that is already there."""
+    monkeypatch.setattr(writing, "study_of", lambda data: study)
+    return study
+
+
+@pytest.fixture
+def altered(tmp_path: Path) -> Path:
+    """A data package with one loss changed."""
+    folder = tmp_path / "data"
+    shutil.copytree(DATA, folder)
+    path = folder / "smith2023_figure2.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace("F0,1,1600,2.830", "F0,1,1600,nan"), encoding="utf-8")
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())} if folder.exists() else {}
+
+
+def test_registry_and_modules_agree() -> None:
+    for name in registry.names():
+        module = __import__(f"figures.{name}", fromlist=["draw"])
+        assert callable(module.draw)
+        assert callable(module.from_study)
+        assert ".csv" in (module.__doc__ or "")
+        assert "Claim" in (module.__doc__ or "")
+
+
+def test_writes_what_was_asked_for(
+    loaded: Study, drawn: dict[str, Figure], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / "figures"
+    assert cli.main(["figure2", "figure3", "figure2", "--format", "svg, PNG", "--out", str(out)]) == 0
+    assert sorted(files(out)) == ["figure2.png", "figure2.svg", "figure3.png", "figure3.svg"]
+    assert files(out)["figure2.svg"] == style.render(drawn["figure2"], "svg")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"{out}/{name}" for name in ("figure2.svg", "figure2.png", "figure3.svg", "figure3.png")]
+
+
+def test_default_is_every_figure_in_every_format(monkeypatch: pytest.MonkeyPatch, loaded: Study) -> None:
+    asked = []
+    monkeypatch.setattr(
+        writing, "write", lambda study, names, out, formats, report: asked.append((names, out, formats))
+    )
+    assert cli.main([]) == 0
+    assert asked == [(registry.names(), Path("build/figures"), ("pdf", "svg", "png"))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["figur2"], "No figure is called 'figur2'; known are figure1, figure2"),
+        (["scalinglaw"], "did you mean scaling_law?"),
+        (["figure1", "zzz"], "loss_vs_error, utilisation.\n"),
+        (["--format", "pdg"], "No format is called 'pdg'; known are pdf, svg, png; did you mean png?"),
+        (["--format", ","], "--format names no format; known are pdf, svg, png."),
+    ],
+)
+def test_unknown_names_and_formats(
+    arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "figures"
+    assert cli.main([*arguments, "--out", str(out)]) == 2
+    captured = capsys.readouterr()
+    assert sentence in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("command", [cli.main, reproduce.main])
+def test_bad_data_leaves_existing_files_alone(
+    command: object, altered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "build"
+    out.mkdir()
+    (out / "figure2.svg").write_text("earlier")
+    assert callable(command)
+    assert command(["--data", str(altered), "--out", str(out)]) == 2
+    captured = capsys.readouterr()
+    assert "smith2023_figure2.csv" in captured.err
+    assert captured.err.count("\n") == 1
+    assert files(out) == {"figure2.svg": b"earlier"}
+
+
+def test_a_figure_is_replaced_whole_or_not_at_all(
+    loaded: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for format in writing.FORMATS:
+        (tmp_path / f"figure3.{format}").write_text("earlier")
+    render = style.render
+
+    def stop_at_png(figure: Figure, format: str) -> bytes:
+        if format == "png":
+            raise KeyboardInterrupt
+        return render(figure, format)
+
+    monkeypatch.setattr(style, "render", stop_at_png)
+    assert cli.main(["figure3", "--out", str(tmp_path)]) == 130
+    assert set(files(tmp_path).values()) == {b"earlier"}
+
+
+def test_out_that_is_a_file(loaded: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").write_text("a file")
+    assert cli.main(["figure3", "--format", "svg", "--out", str(tmp_path / "out")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert (tmp_path / "out").read_text() == "a file"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = """
+import sys
+from figures import __main__, reproduce
+for command in (__main__.main, reproduce.main):
+    try:
+        command(["--help"])
+    except SystemExit as stop:
+        assert stop.code == 0
+print(sorted({"numpy", "pandas", "matplotlib", "seaborn", "scipy", "jax", "haiku"} & set(sys.modules)))
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "[]"
+    for name in registry.names():
+        assert name in run.stdout
+
+
+def test_another_process_writes_the_same_bytes(drawn: dict[str, Figure], tmp_path: Path) -> None:
+    """Bytes depend on no clock, no hash seed, no order of imports."""
+    command = [sys.executable, "-W", "error", "-m", "figures", "loss_vs_error", "--out", str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True)
+    for format in writing.FORMATS:
+        assert (tmp_path / f"loss_vs_error.{format}").read_bytes() == style.render(drawn["loss_vs_error"], format)
+
+
+@pytest.fixture
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Tables and claims that say what they are told to; their own tests are elsewhere."""
+    state = SimpleNamespace(disagreeing=[], figures=[])
+
+    def write_all(study: Study, directory: Path) -> list[Path]:
+        directory.mkdir(parents=True)
+        (directory / "runs.md").write_text("runs")
+        return [directory / "runs.md"]
+
+    tables = SimpleNamespace(write_all=write_all)
+    claims = SimpleNamespace(
+        evaluate=lambda study: ["first", "second"],
+        format_summary=lambda checked: f"{len(checked)} claims checked",
+        disagreements=lambda checked: state.disagreeing,
+    )
+
+    def write(study: Study, names: tuple[str, ...], directory: Path, report: object) -> list[Path]:
+        state.figures = list(names)
+        return [directory / f"{name}.pdf" for name in names]
+
+    for name, module in (("tables", tables), ("claims", claims)):
+        monkeypatch.setitem(sys.modules, f"paper.{name}", module)
+        monkeypatch.setattr(paper, name, module, raising=False)
+    monkeypatch.setattr(writing, "write", write)
+    return state
+
+
+def test_reproduce_writes_everything_and_says_where(
+    loaded: Study, stand_ins: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reproduce.main(["--out", str(tmp_path)]) == 0
+    assert stand_ins.figures == list(registry.names())
+    assert (tmp_path / "tables" / "runs.md").exists()
+    said = capsys.readouterr().out
+    assert "2 claims checked" in said
+    assert said.splitlines()[-2].startswith(f"{tmp_path / 'figures'}: {len(registry.names())} files")
+    assert said.splitlines()[-1] == f"{tmp_path / 'tables'}: 1 files"
+
+
+def test_reproduce_fails_when_a_verdict_differs(
+    loaded: Study, stand_ins: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_ins.disagreeing = ["second"]
+    assert reproduce.main(["--out", str(tmp_path)]) == 1
+    assert "1 of 2 claims have another verdict than the recorded one" in capsys.readouterr().err
+
+
+def test_reproduce_tells_errors_in_a_sentence(
+    loaded: Study,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stand_ins: SimpleNamespace,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise UserError("build: cannot be written (Read-only file system); choose another --out.")
+
+    monkeypatch.setattr(writing, "write", fail)
+    assert reproduce.main(["--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "build: cannot be written (Read-only file system); choose another --out.\n"
+    assert json.dumps(sorted(files(tmp_path))) == "[]"
