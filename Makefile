@@ -14,7 +14,7 @@ export JAX_PLATFORMS ?= cpu
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help reproduce test test-slow notebooks lint lock lab clean
+.PHONY: help reproduce test test-slow notebooks readme lint lock lab clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-10s  %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,9 @@ test-slow: .venv/.dev ## the tests that take over ten seconds
 
 notebooks: .venv/.analysis ## execute the notebooks and store their outputs
 	$(PY) tools/store_notebooks.py
+
+readme: .venv/.analysis ## bring the README's pictures, verdicts and times up to date
+	$(PY) tools/update_readme.py
 
 lint: .venv/.dev ## linter, formatter and type checker
 	$(PY) -m ruff check

@@ -60,9 +60,7 @@ def problems(notebook: dict[str, Any]) -> list[str]:
         if UNCHECKED.search(cell["source"]) or UNCHECKED.search(tags):
             found.append(f"code cell {number} asks not to be checked")
         if cell["source"].rstrip().endswith(";"):
-            found.append(
-                f"code cell {number} ends with a semicolon, which hides a result here but not in nbval"
-            )
+            found.append(f"code cell {number} ends with a semicolon, which hides a result here but not in nbval")
         if set(cell["metadata"]) - {"tags"}:
             found.append(f"code cell {number} has metadata of an editor or of one execution")
         if any(output["output_type"] == "error" for output in cell["outputs"]):

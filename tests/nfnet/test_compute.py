@@ -24,9 +24,7 @@ def test_parameters_and_macs_are_those_of_the_released_counter(name):
     variant, reading, _ = golden.NETWORKS[name]
     assert variant_cost(variant, 224, reading).parameters == COUNTS[name]["params"]
     sides = ("64", "192", "224", "256", "384", "480")
-    assert {s: variant_cost(variant, int(s), reading).macs for s in sides} == {
-        s: MACS[name][s] for s in sides
-    }
+    assert {s: variant_cost(variant, int(s), reading).macs for s in sides} == {s: MACS[name][s] for s in sides}
 
 
 @pytest.mark.parametrize("side", MACS["micro"])

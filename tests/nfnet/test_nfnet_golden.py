@@ -31,12 +31,8 @@ class Case:
             variant, reading, manifest = MICRO, "published", "micro.json"
         else:
             variant, reading, manifest = golden.NETWORKS[meta["variant"]]
-        self.net = network(
-            meta["classes"], variant, plus_width=reading, stochastic_depth_rate=0, dropout_rate=0
-        )
-        self.params = golden.make_parameters(
-            golden.read_manifest(manifest, meta["classes"]), meta["seed"], dtype
-        )
+        self.net = network(meta["classes"], variant, plus_width=reading, stochastic_depth_rate=0, dropout_rate=0)
+        self.params = golden.make_parameters(golden.read_manifest(manifest, meta["classes"]), meta["seed"], dtype)
         self.images = golden.make_images(meta["batch"], meta["image_size"], meta["seed"], dtype)
 
     def check_inputs(self):

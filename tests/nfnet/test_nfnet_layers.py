@@ -85,10 +85,7 @@ def test_residual_block(name):
     manifest = {key: tuple(shape) for key, shape in case["manifest"].items()}
     params = golden.make_parameters(manifest, case["seed"], np.float64)
     x = wide(f"{name}:x")
-    shapes = {
-        key: value.shape
-        for key, value in golden.flatten(jax.eval_shape(net.init, jax.random.key(0), x)).items()
-    }
+    shapes = {key: value.shape for key, value in golden.flatten(jax.eval_shape(net.init, jax.random.key(0), x)).items()}
     assert shapes == manifest
     y = jax.jit(net.apply)(params, x)
     assert y.shape == LAYERS[f"{name}:y"].shape

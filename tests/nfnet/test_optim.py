@@ -149,9 +149,7 @@ def test_schedule_refuses_a_warm_up_that_takes_all_steps(warmup):
 
 
 @settings(deadline=None, derandomize=True)
-@given(
-    peak=st.floats(1e-3, 10), total=st.integers(2, 10_000), share=st.floats(0, 0.9), place=st.floats(0, 1.5)
-)
+@given(peak=st.floats(1e-3, 10), total=st.integers(2, 10_000), share=st.floats(0, 0.9), place=st.floats(0, 1.5))
 def test_schedule_stays_between_zero_and_its_peak(peak, total, share, place):
     value = float(warmup_cosine(peak, total, share * total)(int(place * total)))
     assert -1e-6 * peak <= value <= peak * (1 + 1e-6)

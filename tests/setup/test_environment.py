@@ -45,9 +45,7 @@ def project_ranges() -> dict[str, SpecifierSet]:
 
 def test_conda_and_pip_ask_for_the_same() -> None:
     wanted = {
-        CONDA_NAMES.get(name, name): versions
-        for name, versions in project_ranges().items()
-        if name not in FROM_PIP
+        CONDA_NAMES.get(name, name): versions for name, versions in project_ranges().items() if name not in FROM_PIP
     }
     wanted |= {"python": SpecifierSet(PROJECT["requires-python"]), "pip": SpecifierSet("")}
     assert conda_ranges() == wanted

@@ -48,9 +48,7 @@ def forbidden(names: set[str], layer: str) -> set[str]:
     above = set(LAYERS[LAYERS.index(layer) + 1 :]) | NOT_SHIPPED
     found = {name for name in names if name.split(".")[0] in above | {"notebooks"}}
     if layer == "notebooks":
-        found |= {
-            name for name in names if set(name.split(".")[1:2]) & TRAINING and name.startswith("nfnet.")
-        }
+        found |= {name for name in names if set(name.split(".")[1:2]) & TRAINING and name.startswith("nfnet.")}
     return found
 
 
@@ -73,11 +71,7 @@ def test_packages_import_downwards() -> None:
     wrong = {
         str(path.relative_to(ROOT)): sorted(found)
         for layer, name, path in modules()
-        if (
-            found := forbidden(
-                imported(path.read_text(encoding="utf-8"), name, path.stem == "__init__"), layer
-            )
-        )
+        if (found := forbidden(imported(path.read_text(encoding="utf-8"), name, path.stem == "__init__"), layer))
     }
     assert not wrong
 

@@ -34,9 +34,7 @@ class Clone:
         (path / "stand-in").write_text(PYTHON, encoding="utf-8")
         (path / "stand-in").chmod(0o755)
 
-    def make(
-        self, target: str, fail: str = "nothing", version: str = "3, 11"
-    ) -> subprocess.CompletedProcess[str]:
+    def make(self, target: str, fail: str = "nothing", version: str = "3, 11") -> subprocess.CompletedProcess[str]:
         """Runs make; its environment is empty but for what the stand-in reads."""
         python = str(self.path / "stand-in")
         environment = {"PATH": os.environ["PATH"], "PYTHON": python, "FAIL": fail, "VERSION": version}

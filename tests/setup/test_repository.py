@@ -30,9 +30,7 @@ def tracked() -> list[Path]:
 def test_licence_is_apache_2() -> None:
     text = (ROOT / "LICENSE").read_bytes()
     # The text as the Apache Software Foundation publishes it.
-    assert (
-        hashlib.sha256(text).hexdigest() == "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
-    )
+    assert hashlib.sha256(text).hexdigest() == "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
     assert PROJECT["license"] == "Apache-2.0"
 
 
@@ -63,9 +61,7 @@ def test_workflow_covers_supported_pythons() -> None:
 
 
 def test_workflow_covers_oldest_and_newest_jax() -> None:
-    rows = {
-        row["jax"]: row["requirement"] for row in WORKFLOW["jobs"]["jax"]["strategy"]["matrix"]["include"]
-    }
+    rows = {row["jax"]: row["requirement"] for row in WORKFLOW["jobs"]["jax"]["strategy"]["matrix"]["include"]}
     (jax,) = (r for line in PROJECT["dependencies"] if (r := Requirement(line)).name == "jax")
     (lower,) = jax.specifier
     pins = [Requirement(text) for text in rows["oldest"].split()]

@@ -41,9 +41,7 @@ def test_storing_is_repeatable_and_hermetic(tmp_path: Path, monkeypatch: pytest.
     """The kernel is this interpreter's, whatever kernels, start-up files and styles the user has."""
     kernel = tmp_path / "jupyter" / "kernels" / "python3"
     kernel.mkdir(parents=True)
-    (kernel / "kernel.json").write_text(
-        '{"argv": ["false"], "display_name": "Python 3", "language": "python"}'
-    )
+    (kernel / "kernel.json").write_text('{"argv": ["false"], "display_name": "Python 3", "language": "python"}')
     startup = tmp_path / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
     (startup / "00.py").write_text("print('from the profile')")

@@ -68,9 +68,7 @@ def make_images(batch, side, seed, dtype=np.float32):
 
 def flatten(parameters):
     """Returns {"module/name": array} of {module: {name: array}}."""
-    return {
-        f"{module}/{name}": value for module, group in parameters.items() for name, value in group.items()
-    }
+    return {f"{module}/{name}": value for module, group in parameters.items() for name, value in group.items()}
 
 
 def checksum(arrays):

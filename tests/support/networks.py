@@ -21,9 +21,7 @@ TINY = NFNetConfig(
 
 def network(num_classes, variant, **kwargs):
     """Returns NFNet as a pair of pure functions."""
-    return hk.transform(
-        lambda images, is_training: NFNet(num_classes, variant, **kwargs)(images, is_training)
-    )
+    return hk.transform(lambda images, is_training: NFNet(num_classes, variant, **kwargs)(images, is_training))
 
 
 def abstract_parameters(net, side=64, dtype=jnp.float32):

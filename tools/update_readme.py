@@ -1,0 +1,109 @@
+"""Brings the README's generated parts up to date: pictures, verdicts, claims and times.
+
+``python tools/update_readme.py`` draws the pictures into docs/ and fills the blocks between ``<!-- NAME -->`` and
+``<!-- /NAME -->``; ``--check`` changes nothing and exits with 1 when a block is out of date. So no number in the README
+is typed: verdicts come from the checks of the claims, times from docs/timings.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paper.claims import Checked
+    from paper.study import Study
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+
+PICTURES = {
+    "figure1": "matches-vits",
+    "figure2": "loss-loglog-linear",
+    "figure3": "learning-rate-two-trials",
+}
+"""The paper's figures, and the claim whose verdict stands beside each."""
+
+
+def blocks(study: Study, checked: Sequence[Checked]) -> dict[str, str]:
+    """The generated parts of the README, by name."""
+    from paper.claims import Verdict, format_summary
+
+    by_id = {item.claim.id: item for item in checked}
+    rows = ["| | |", "|:--|:--|"]
+    for name, claim in PICTURES.items():
+        item = by_id[claim]
+        number = name.removeprefix("figure")
+        words = f"**Figure {number}: {item.outcome.verdict}.** {item.claim.statement}"
+        rows.append(f'| <img src="docs/{name}.png" width="420" alt="Figure {number} of the paper"> | {words} |')
+    notable = [item for item in checked if item.outcome.verdict in (Verdict.CAVEAT, Verdict.FAILS)]
+    shown = [
+        f"- {item.claim.statement} *{str(item.outcome.verdict).capitalize()}.* {item.outcome.evidence}"
+        for item in notable
+    ]
+    times = json.loads((DOCS / "timings.json").read_text(encoding="utf-8"))
+    return {
+        "figures": "\n".join(rows),
+        "claims": format_summary(checked).replace("\n", "; ") + ".\n\n" + "\n".join(shown),
+        "times": _times(times),
+    }
+
+
+def _times(times: Mapping[str, object]) -> str:
+    lines = ["| command | yields | first time | after that |", "|:--|:--|--:|--:|"]
+    commands: list[dict[str, object]] = times["commands"]  # type: ignore[assignment]
+    lines += [
+        f"| `{c['command']}` | {c['yields']} | {c['install_s']} s to install, then {c['run_s']} s | {c['again_s']} s |"
+        for c in commands
+    ]
+    return "\n".join([*lines, "", f"Measured on {times['machine']}."])
+
+
+def filled(text: str, parts: Mapping[str, str]) -> str:
+    """``text`` with every block replaced.
+
+    Raises:
+        ValueError: If a block's marks are not in the text exactly once.
+    """
+    for name, part in parts.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if len(pattern.findall(text)) != 1:
+            raise ValueError(f"README.md needs one block <!-- {name} --> ... <!-- /{name} -->.")
+        text = pattern.sub(lambda match, part=part: f"{match[1]}{part}\n{match[2]}", text)  # type: ignore[misc]
+    return text
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns 0, or 1 when ``--check`` finds the README out of date."""
+    parser = argparse.ArgumentParser(description="Bring the README's generated parts up to date.")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 when out of date")
+    arguments = parser.parse_args(argv)
+
+    from paper.claims import evaluate
+    from paper.study import Study
+
+    study = Study.load()
+    old = README.read_text(encoding="utf-8")
+    new = filled(old, blocks(study, evaluate(study)))
+    if arguments.check:
+        if new != old:
+            print("README.md is out of date; run `make readme`.", file=sys.stderr)
+        return int(new != old)
+    from figures.writing import write
+
+    write(study, list(PICTURES), DOCS, ("png",))
+    temporary = README.with_suffix(".tmp")
+    temporary.write_text(new, encoding="utf-8")
+    os.replace(temporary, README)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
