@@ -34,7 +34,8 @@ def _run(out: Path, data: Path | None) -> int:
     _say(claims.format_summary(checked))
     _say()
     _say(f"{out / 'figures'}: {len(drawn)} files, each figure as {', '.join(writing.FORMATS)}")
-    _say(f"{out / 'tables'}: {len(written)} files")
+    _say(f"{out / 'tables'}: {len(written)} files, each table as Markdown, LaTeX and CSV")
+    _say("python -m paper.claims: every claim with its verdict and the evidence")
     disagreements = claims.disagreements(checked)
     if disagreements:
         print(

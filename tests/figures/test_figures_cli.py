@@ -190,8 +190,10 @@ def test_reproduce_writes_everything_and_says_where(
     assert (tmp_path / "tables" / "runs.md").exists()
     said = capsys.readouterr().out
     assert "2 claims checked" in said
-    assert said.splitlines()[-2].startswith(f"{tmp_path / 'figures'}: {len(registry.names())} files")
-    assert said.splitlines()[-1] == f"{tmp_path / 'tables'}: 1 files"
+    where = said.splitlines()[-3:]
+    assert where[0].startswith(f"{tmp_path / 'figures'}: {len(registry.names())} files")
+    assert where[1].startswith(f"{tmp_path / 'tables'}: 1 files")
+    assert where[2].startswith("python -m paper.claims: ")
 
 
 def test_reproduce_fails_when_a_verdict_differs(
