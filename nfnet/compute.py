@@ -223,11 +223,17 @@ def _head(config: NFNetConfig, side: int, num_classes: int) -> _Piece:
 
 
 def _trace(function: Callable[[Array], Array], side: int, channels: int) -> _Piece:
-    net = hk.transform(function)
+    shapes = []
+
+    def recorded(x: Array) -> None:
+        shapes.append(function(x).shape)
+
+    # Initialization runs the forward pass, so one trace gives parameters, work and shape.
+    init = hk.transform(recorded).init
     x = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
-    params = jax.eval_shape(lambda x: net.init(jax.random.key(0), x), x)
-    jaxpr, y = jax.make_jaxpr(lambda params, x: net.apply(params, None, x), return_shape=True)(params, x)
-    return _Piece(count_parameters(params), _count(jaxpr.jaxpr), y.shape[1], y.shape[3])
+    jaxpr, params = jax.make_jaxpr(lambda x: init(jax.random.key(0), x), return_shape=True)(x)
+    (shape,) = shapes
+    return _Piece(count_parameters(params), _count(jaxpr.jaxpr), shape[1], shape[3])
 
 
 def _count(jaxpr: core.Jaxpr) -> Work:

@@ -204,7 +204,8 @@ def nfnet_family(study: Study) -> Table:
     rows = []
     for name, config in VARIANTS.items():
         for plus_width in PLUS_WIDTHS if name.endswith("+") else PLUS_WIDTHS[:1]:
-            test = config.test_resolution or pretraining
+            # Brock et al. name test resolutions for the variants without '+' only.
+            test = None if name.endswith("+") else config.test_resolution
             cost = variant_cost(name, pretraining, plus_width=plus_width)
             rows.append(
                 {
@@ -215,7 +216,7 @@ def nfnet_family(study: Study) -> Table:
                     "parameters": cost.parameters / 1e6,
                     "gmacs_pretraining": cost.macs / 1e9,
                     "test_resolution": test,
-                    "gmacs_test": variant_cost(name, test, plus_width=plus_width).macs / 1e9,
+                    "gmacs_test": variant_cost(name, test).macs / 1e9 if test else float("nan"),
                     "imagenet_top1": accuracy.get(f"NFNet-{name}", accuracy.get(f"NFNet-{name} + SAM")),
                 }
             )
@@ -238,7 +239,7 @@ def nfnet_family(study: Study) -> Table:
         {
             "parameters": ".1f",
             "gmacs_pretraining": ".2f",
-            "test_resolution": "d",
+            "test_resolution": ".0f",
             "gmacs_test": ".2f",
             "imagenet_top1": ".1f",
         },
