@@ -43,20 +43,20 @@ def optima_table(learning_rates: pd.DataFrame) -> pd.DataFrame:
 
 
 def _trials(
-    steps: Int[np.ndarray, "m e"], order: Int[np.ndarray, " n"], start: int
-) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """First guess and trials of each run in visiting ``order``; ``steps`` counts halvings below the highest rate."""
-    budgets = steps.shape[1]
-    known = np.full(steps.shape, -1)
-    guesses, trials = np.empty(len(order), int), np.empty(len(order), int)
-    for position, cell in enumerate(order):
-        row, column = divmod(int(cell), budgets)
-        below = known[: row + 1, : column + 1]
-        guess = max(int(below.max()), start)
-        guesses[position] = guess
-        trials[position] = max(int(steps[row, column]) - guess + 1, 0)
-        known[row, column] = steps[row, column]
-    return guesses, trials
+    steps: Int[np.ndarray, "m e"], ranks: Int[np.ndarray, "orders n"]
+) -> tuple[Int[np.ndarray, "orders n"], Int[np.ndarray, "orders n"]]:
+    """First guess and trials of each run when runs are tuned in the order of their ranks.
+
+    Args:
+        steps: Halvings of each run's optimum below the highest rate.
+        ranks: When each run is tuned, a row an order; runs in row-major order of ``steps``.
+    """
+    optimum = steps.ravel()
+    row, column = np.divmod(np.arange(steps.size), steps.shape[1])
+    no_larger_no_longer = (row[None] <= row[:, None]) & (column[None] <= column[:, None])
+    known = no_larger_no_longer & (ranks[:, None, :] < ranks[:, :, None])
+    guess = np.where(known, optimum, 0).max(-1)
+    return guess, np.maximum(optimum - guess + 1, 0)
 
 
 def _steps(table: pd.DataFrame, factor: float) -> Int[np.ndarray, "m e"]:
@@ -74,10 +74,10 @@ def in_paper_order(learning_rates: pd.DataFrame, *, factor: float, limit: int = 
     """
     table = optima_table(learning_rates)
     steps = _steps(table, factor)
-    guesses, trials = _trials(steps, np.arange(steps.size), start=0)
+    guesses, trials = _trials(steps, np.arange(steps.size)[None])
     runs = table.stack().rename("optimum").reset_index()  # type: ignore[call-overload]  # stack gives a Series here
-    runs["first_guess"] = table.to_numpy().max() / factor**guesses
-    runs["trials"] = trials
+    runs["first_guess"] = table.to_numpy().max() / factor ** guesses[0]
+    runs["trials"] = trials[0]
     return Search(runs, limit)
 
 
@@ -86,9 +86,6 @@ def in_random_orders(
 ) -> Float[np.ndarray, " orders"]:
     """Share of runs found within ``limit`` trials when tuned in random order, for each of ``orders`` orders."""
     steps = _steps(optima_table(learning_rates), factor)
-    rng = np.random.default_rng(seed)
-    shares = np.empty(orders)
-    for index in range(orders):
-        _, trials = _trials(steps, rng.permutation(steps.size), start=0)
-        shares[index] = np.mean((trials >= 1) & (trials <= limit))
-    return shares
+    ranks = np.random.default_rng(seed).permuted(np.tile(np.arange(steps.size), (orders, 1)), axis=1)
+    _, trials = _trials(steps, ranks)
+    return ((trials >= 1) & (trials <= limit)).mean(axis=1)
