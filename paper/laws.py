@@ -119,13 +119,19 @@ class SaturatingLaw:
         irreducible: ``E``.
         coefficient: ``A``.
         exponent: ``a``.
+        compute: Points that were fitted.
+        value: Their values.
         criterion: Corrected Akaike criterion.
+        samples: ``(log E, log A, a)`` of each resample.
     """
 
     irreducible: Estimate
     coefficient: Estimate
     exponent: Estimate
+    compute: Float[np.ndarray, " n"]
+    value: Float[np.ndarray, " n"]
     criterion: float
+    samples: Float[np.ndarray, "r 3"]
 
     @classmethod
     def fit(cls, points: Points, unit: str) -> SaturatingLaw:
@@ -142,12 +148,25 @@ class SaturatingLaw:
             irreducible=estimate(np.exp(theta[0, 0]), np.exp(lanes[:, 0]), unit),
             coefficient=estimate(coefficient(theta)[0], coefficient(lanes), unit),
             exponent=estimate(theta[0, 2], lanes[:, 2]),
+            compute=points.compute,
+            value=points.value,
             criterion=aicc(2 * float(loss[0]), len(x), 3),
+            samples=np.stack([lanes[:, 0], lanes[:, 1] + lanes[:, 2] * centre, lanes[:, 2]], axis=1),
         )
 
     def predict(self, compute: np.ndarray) -> np.ndarray:
-        """The law's value at ``compute`` core hours."""
+        """The law's value at ``compute``."""
         return np.asarray(self.irreducible.value + self.coefficient.value * compute**-self.exponent.value)
+
+    def curves(self, log_compute: Float[np.ndarray, "#r m"]) -> Float[np.ndarray, "r m"]:
+        """Each resample's law at ``log_compute``: the same for all resamples, or a row each."""
+        log_e, log_a, a = self.samples.T[:, :, None]
+        return np.asarray(np.exp(log_e) + np.exp(log_a - a * log_compute))
+
+    def band(self, compute: Float[np.ndarray, " m"]) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+        """Pointwise 95% interval of the law at ``compute``."""
+        low, high = np.percentile(self.curves(np.log(compute)[None]), [2.5, 97.5], axis=0)
+        return low, high
 
 
 def _fit_saturating(

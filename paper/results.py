@@ -59,6 +59,13 @@ class Results:
         nfnet_imagenet: Brock et al. 2021, Table 3.
         nfnet_jft_resnets: Brock et al. 2021, Table 4.
         nfnet_extra_data: Brock et al. 2021, Table 5.
+        vit_finetuning: Zhai et al. 2022, every fine-tuned run.
+        vit_fewshot: Zhai et al. 2022, few-shot accuracy of every run.
+        vit_models: Zhai et al. 2022, Table 2.
+        vit_rates: Compute per step of each model of Zhai et al. 2022.
+        vit_laws: Laws printed in Zhai et al. 2022, Figure 2.
+        sovit_compute: Compute of SoViT-400m/14 and ViT-g/14 in Alabdulmohsin et al. 2023.
+        sovit_table: Alabdulmohsin et al. 2023, Table 1.
         hardware: Theoretical peak of accelerators.
         datasets: Sizes of public data sets.
         package: The parsed ``datapackage.json``.
@@ -73,6 +80,13 @@ class Results:
     nfnet_imagenet: pd.DataFrame
     nfnet_jft_resnets: pd.DataFrame
     nfnet_extra_data: pd.DataFrame
+    vit_finetuning: pd.DataFrame
+    vit_fewshot: pd.DataFrame
+    vit_models: pd.DataFrame
+    vit_rates: pd.DataFrame
+    vit_laws: pd.DataFrame
+    sovit_compute: pd.DataFrame
+    sovit_table: pd.DataFrame
     hardware: pd.DataFrame
     datasets: pd.DataFrame
     package: dict[str, Any]
@@ -117,6 +131,13 @@ _TABLES = {
     "nfnet_imagenet": "brock2021-table3",
     "nfnet_jft_resnets": "brock2021-table4",
     "nfnet_extra_data": "brock2021-table5",
+    "vit_finetuning": "zhai2022-finetune",
+    "vit_fewshot": "zhai2022-fewshot",
+    "vit_models": "zhai2022-models",
+    "vit_rates": "zhai2022-rates",
+    "vit_laws": "zhai2022-laws",
+    "sovit_compute": "alabdulmohsin2023-compute",
+    "sovit_table": "alabdulmohsin2023-table1",
     "hardware": "hardware",
     "datasets": "datasets",
 }

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from paper.family import PLUS_WIDTHS, PlusWidth, utilisation
+from paper.advantage import Matched
+from paper.family import PLUS_WIDTHS, PlusWidth, nfnet_family, utilisation
 from paper.results import DATA, Results, load, run_name
 from paper.scaling import ScalingFits
 
@@ -76,6 +77,11 @@ class Study:
         table = self.results.hardware
         chip = table[table.accelerator == accelerator].iloc[0]
         return float(chip.peak_bf16_tflops_per_chip) * 1e12 / float(chip.cores_per_chip)
+
+    @cached_property
+    def matched(self) -> Matched:
+        """NFNets and the whole sweep of Vision Transformers on the same axes."""
+        return Matched(self.results, self.fits)
 
     @cached_property
     def matched_compute(self) -> pd.DataFrame:
@@ -151,6 +157,4 @@ class Study:
 
     @staticmethod
     def _log_size(table: pd.DataFrame, rows: np.ndarray) -> np.ndarray:
-        from paper.family import nfnet_family
-
         return np.log(table.model.map(nfnet_family().parameters).to_numpy(float))[rows]
