@@ -243,8 +243,8 @@ def explain(results: Results, table: pd.DataFrame) -> list[str]:
             fit = smooth_fit(runs, field)
             sentences.append(
                 f"{start}; the {name} scatter by {100 * fit.scale:.1f}% about the smooth surface through the others, "
-                f"so {SHARE:.0%} is {SHARE / fit.scale:.1f} of their standard deviations, less where the surface leans on "
-                "the altered point itself."
+                f"so {SHARE:.0%} is {SHARE / fit.scale:.1f} of their standard deviations, less where the surface "
+                "leans on the altered point itself."
             )
         else:
             stated = results.vits.tpu_v4_core_hours_text
