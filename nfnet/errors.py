@@ -1,7 +1,9 @@
 """Errors that a user can act on."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 
 
 class UserError(ValueError):
@@ -25,3 +27,13 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> UserError:
     nearest = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.0)
     hint = f"; the nearest is {folded[nearest[0]]!r}" if nearest else ""
     return UserError(f"unknown {kind} {name!r}: known are {', '.join(names)}{hint}.")
+
+
+@contextlib.contextmanager
+def exit_on_user_error() -> Iterator[None]:
+    """Turns a `UserError` inside a command line's main into its sentence on stderr and exit code 2."""
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

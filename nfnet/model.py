@@ -278,7 +278,7 @@ class NFNet(hk.Module):
         self.remat = remat
 
         self.activation = scaled_activation(config.activation)
-        self.stem = [
+        self.stem_convs = [
             WSConv2D(filters, 3, stride=stride, floor=config.floor, name=f"stem_conv{i}")
             for i, (filters, stride) in enumerate(zip(config.stem_channels, config.stem_strides, strict=True))
         ]
@@ -311,17 +311,28 @@ class NFNet(hk.Module):
         full = parameter_dtype(dtype)
         policy = jmp.Policy(param_dtype=full, compute_dtype=dtype, output_dtype=full)
 
-        x = policy.cast_to_compute(images)
-        for i, stem_conv in enumerate(self.stem):
-            x = stem_conv(x if i == 0 else self.activation(x))
+        x = self.stem(policy.cast_to_compute(images))
         for block in self.blocks:
             apply = partial(block, is_training=is_training)
             x = hk.remat(apply)(x) if self.remat else apply(x)
+        outputs: dict[str, Array] = policy.cast_to_output(self.head(x, is_training))
+        return outputs
+
+    def stem(self, images: Float[Array, "batch height width 3"]) -> Float[Array, "batch rows columns _"]:
+        """Returns the input of the first block: 3x3 convolutions with activations in between."""
+        x = self.stem_convs[0](images)
+        for stem_conv in self.stem_convs[1:]:
+            x = stem_conv(self.activation(x))
+        return x
+
+    def head(
+        self, x: Float[Array, "batch rows columns _"], is_training: bool
+    ) -> Mapping[str, Float[Array, "batch _"]]:
+        """Returns logits and pooled features of the last block's output."""
         pool = features = spatial_mean(self.activation(self.final_conv(x)))
         if is_training and self.config.dropout_rate > 0:
             features = hk.dropout(hk.next_rng_key(), self.config.dropout_rate, features)
-        outputs: dict[str, Array] = policy.cast_to_output({"logits": self.classifier(features), "pool": pool})
-        return outputs
+        return {"logits": self.classifier(features), "pool": pool}
 
     def _check(self, images: Array) -> None:
         if images.ndim != 4 or images.shape[-1] != 3:

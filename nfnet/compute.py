@@ -1,0 +1,274 @@
+"""Parameters, multiply-adds and activations of networks, from abstract shapes alone.
+
+`count` counts the work of any JAX function from its jaxpr, so the numbers are those of the code that runs;
+`variant_cost` applies it to an NFNet. Blocks repeat, so each distinct one is traced once: the whole family
+takes about a second, and nothing is ever computed on a device.
+
+Tables of networks call a multiply-add one "FLOP" (Brock et al. 2021, Table 3), peaks of hardware call it
+two: `macs` are multiply-adds.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.extend import core
+from jax.typing import DTypeLike
+
+from nfnet.errors import UserError
+from nfnet.model import BlockConfig, NFBlock, NFNet, NFNetConfig, PlusWidth, find_variant
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a function does in its convolutions and matrix products.
+
+    Attributes:
+        macs: Multiply-adds. Padding counts like pixels, as is usual.
+        activations: Elements that they output, the measure of Radosavovic et al. 2020 (arXiv 2003.13678).
+    """
+
+    macs: int
+    activations: int
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(self.macs + other.macs, self.activations + other.activations)
+
+    def __mul__(self, times: int) -> "Work":
+        return Work(self.macs * times, self.activations * times)
+
+
+@dataclasses.dataclass(frozen=True)
+class StageCost:
+    """Cost of one part of a network for one image.
+
+    Attributes:
+        name: "stem", "stage 1" to "stage 4" or "head".
+        blocks: Number of residual blocks, 0 for stem and head.
+        resolution: Side in pixels of its output.
+        channels: Channels of its output.
+        parameters: Number of parameters.
+        macs: Multiply-adds of the forward pass.
+        activations: Elements output by convolutions and linear layers.
+        carried: Elements of its blocks' inputs, which are all that rematerialization keeps.
+        largest: Activations of its largest block, which rematerialization has to recompute at once.
+    """
+
+    name: str
+    blocks: int
+    resolution: int
+    channels: int
+    parameters: int
+    macs: int
+    activations: int
+    carried: int
+    largest: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Cost of a network for one image.
+
+    Attributes:
+        parameters: Number of parameters.
+        macs: Multiply-adds of the forward pass; a training step does about three times as many.
+        activations: Elements output by convolutions and linear layers.
+        activation_bytes: Bytes of these: what backpropagation keeps at least, if it recomputes whatever is
+            elementwise.
+        remat_bytes: The same when blocks are recomputed: all blocks' inputs, stem and head, and the
+            activations of the largest block.
+        stages: The parts, which sum up to the whole.
+    """
+
+    parameters: int
+    macs: int
+    activations: int
+    activation_bytes: int
+    remat_bytes: int
+    stages: tuple[StageCost, ...]
+
+
+def count(function: Callable[..., Any], *specs: Any) -> Work:
+    """Counts the work of a function without running it.
+
+    Args:
+        function: A traceable function.
+        *specs: Its arguments; arrays may be `jax.ShapeDtypeStruct`s.
+
+    Raises:
+        NotImplementedError: If the function has a loop whose trip count is unknown before it runs.
+    """
+    return _count(jax.make_jaxpr(function)(*specs).jaxpr)
+
+
+def count_parameters(params: Any) -> int:
+    """Returns the number of parameters in a tree of arrays or their shapes."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def variant_cost(
+    variant: str | NFNetConfig,
+    resolution: int,
+    plus_width: PlusWidth = "published",
+    num_classes: int = 1000,
+    dtype: DTypeLike = jnp.bfloat16,
+) -> Cost:
+    """Returns the cost of an NFNet for one square image.
+
+    Args:
+        variant: A name in `nfnet.VARIANTS` or a configuration.
+        resolution: Side of the image in pixels.
+        plus_width: Which reading of a '+' variant; see `nfnet.model.find_variant`.
+        num_classes: Number of logits.
+        dtype: Type of the activations, for their size in bytes.
+
+    Raises:
+        UserError: If the variant is unknown or the image too small.
+    """
+    return _cost(find_variant(variant, plus_width), resolution, num_classes, jnp.dtype(dtype).itemsize)
+
+
+@lru_cache(maxsize=1024)
+def _cost(config: NFNetConfig, resolution: int, num_classes: int, itemsize: int) -> Cost:
+    if resolution < config.smallest_image:
+        raise UserError(
+            f"resolution is {resolution}, too small for the strides of this network: give at least "
+            f"{config.smallest_image}."
+        )
+    stages = tuple(_stages(config, resolution, num_classes))
+    activations = sum(stage.activations for stage in stages)
+    ends = stages[0].activations + stages[-1].activations
+    kept = ends + sum(stage.carried for stage in stages) + max(stage.largest for stage in stages)
+    return Cost(
+        parameters=sum(stage.parameters for stage in stages),
+        macs=sum(stage.macs for stage in stages),
+        activations=activations,
+        activation_bytes=activations * itemsize,
+        remat_bytes=kept * itemsize,
+        stages=stages,
+    )
+
+
+def _stages(config: NFNetConfig, resolution: int, num_classes: int) -> Iterator[StageCost]:
+    ends = dataclasses.replace(  # what stem and head depend on, so that variants share their traces
+        config,
+        depths=(1,) * len(config.depths),
+        dropout_rate=0.0,
+        stochastic_depth_rate=0.0,
+        train_resolution=None,
+        test_resolution=None,
+    )
+    stem = _stem(ends, resolution)
+    yield _stage("stem", [], [stem])
+    side = stem.side
+    blocks = iter(config.blocks())
+    for stage, depth in enumerate(config.depths):
+        inputs, pieces = [], []
+        for block in islice(blocks, depth):
+            piece = _block(dataclasses.replace(block, beta=1.0), side)
+            inputs.append(side**2 * block.in_channels)
+            pieces.append(piece)
+            side = piece.side
+        yield _stage(f"stage {stage + 1}", inputs, pieces)
+    yield _stage("head", [], [_head(ends, side, num_classes)])
+
+
+def _stage(name: str, inputs: list[int], pieces: list["_Piece"]) -> StageCost:
+    return StageCost(
+        name=name,
+        blocks=len(inputs),
+        resolution=pieces[-1].side,
+        channels=pieces[-1].channels,
+        parameters=sum(piece.parameters for piece in pieces),
+        macs=sum(piece.work.macs for piece in pieces),
+        activations=sum(piece.work.activations for piece in pieces),
+        carried=sum(inputs),
+        largest=max(piece.work.activations for piece in pieces) if inputs else 0,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Piece:
+    """A traced part: its parameters, work and the shape [1, side, side, channels] of its output."""
+
+    parameters: int
+    work: Work
+    side: int
+    channels: int
+
+
+@lru_cache(maxsize=1024)
+def _stem(config: NFNetConfig, side: int) -> _Piece:
+    return _trace(lambda x: NFNet(1, config).stem(x), side, 3)
+
+
+@lru_cache(maxsize=1024)
+def _block(config: BlockConfig, side: int) -> _Piece:
+    return _trace(lambda x: NFBlock(config)(x, is_training=False), side, config.in_channels)
+
+
+@lru_cache(maxsize=1024)
+def _head(config: NFNetConfig, side: int, num_classes: int) -> _Piece:
+    def head(x: Array) -> Array:
+        return NFNet(num_classes, config).head(x, is_training=False)["logits"][:, None, None, :]
+
+    return _trace(head, side, config.widths[-1])
+
+
+def _trace(function: Callable[[Array], Array], side: int, channels: int) -> _Piece:
+    net = hk.transform(function)
+    x = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
+    params = jax.eval_shape(lambda x: net.init(jax.random.key(0), x), x)
+    jaxpr, y = jax.make_jaxpr(lambda params, x: net.apply(params, None, x), return_shape=True)(params, x)
+    return _Piece(count_parameters(params), _count(jaxpr.jaxpr), y.shape[1], y.shape[3])
+
+
+def _count(jaxpr: core.Jaxpr) -> Work:
+    return sum((_count_equation(eqn) for eqn in jaxpr.eqns), start=Work(0, 0))
+
+
+def _count_equation(eqn: core.JaxprEqn) -> Work:
+    name = eqn.primitive.name
+    if name in ("dot_general", "conv_general_dilated"):
+        outputs = math.prod(_shape(eqn.outvars[0]))
+        return Work(outputs * _terms(eqn), outputs)
+    if name == "while":
+        raise NotImplementedError("cannot count a while loop: its trip count is unknown before it runs.")
+    inner = [_count(jaxpr) for jaxpr in _inner_jaxprs(eqn)]
+    if name == "cond":
+        # The alternatives are either the same work written for different platforms, the last for any
+        # other platform, or a real choice, of which the costliest counts.
+        per_platform = eqn.params.get("branches_platforms") is not None
+        return inner[-1] if per_platform else max(inner, key=lambda work: work.macs)
+    return sum(inner, start=Work(0, 0)) * (eqn.params["length"] if name == "scan" else 1)
+
+
+def _terms(eqn: core.JaxprEqn) -> int:
+    """Returns how many products are summed for one element of the output."""
+    if eqn.primitive.name == "dot_general":
+        (contracted, _), _ = eqn.params["dimension_numbers"]
+        return math.prod(_shape(eqn.invars[0])[axis] for axis in contracted)
+    filters = _shape(eqn.invars[1])
+    out_axis: int = eqn.params["dimension_numbers"].rhs_spec[0]
+    return math.prod(filters) // filters[out_axis]
+
+
+def _shape(atom: Any) -> tuple[int, ...]:
+    shape: tuple[int, ...] = atom.aval.shape
+    return shape
+
+
+def _inner_jaxprs(eqn: core.JaxprEqn) -> Iterator[core.Jaxpr]:
+    for value in eqn.params.values():
+        for item in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(item, core.ClosedJaxpr):
+                yield item.jaxpr
+            elif isinstance(item, core.Jaxpr):
+                yield item

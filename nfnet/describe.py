@@ -1,0 +1,95 @@
+"""What a network is made of and what it costs: `python -m nfnet.describe F7+ --resolution 224`.
+
+Prints the stages with their parameters, multiply-adds and activations for one image, counted from abstract
+shapes by `nfnet.compute`; `--json` prints the same for programs.
+"""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from nfnet.errors import exit_on_user_error
+
+if TYPE_CHECKING:
+    from nfnet.compute import Cost
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(prog="python -m nfnet.describe", description=__doc__)
+    parser.add_argument("variant", help="name of a network, such as F0 or F7+")
+    parser.add_argument(
+        "--resolution", type=int, default=224, help="side of the image in pixels (default 224)"
+    )
+    parser.add_argument(
+        "--plus-width",
+        choices=("published", "released"),
+        default="published",
+        help="first bottleneck of the '+' variants: 192 channels as in the paper's counts, or rounded down "
+        "to 128 as in the released code",
+    )
+    parser.add_argument("--num-classes", type=int, default=1000, help="number of logits (default 1000)")
+    parser.add_argument(
+        "--dtype",
+        choices=("bfloat16", "float32"),
+        default="bfloat16",
+        help="type of the activations (default bfloat16)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    args = parser.parse_args(argv)
+
+    from nfnet.compute import variant_cost  # JAX starts only once the arguments are known to be sound
+
+    with exit_on_user_error():
+        cost = variant_cost(args.variant, args.resolution, args.plus_width, args.num_classes, args.dtype)
+    settings = {name: value for name, value in vars(args).items() if name != "json"}
+    print(json.dumps({**settings, **dataclasses.asdict(cost)}) if args.json else report(cost, **settings))
+
+
+def report(
+    cost: "Cost", *, variant: str, resolution: int, plus_width: str, num_classes: int, dtype: str
+) -> str:
+    """Returns the table of stages and a summary as text."""
+    import tabulate
+
+    header = ("part", "blocks", "output", "channels", "parameters", "MACs", "activations")
+    rows = [
+        (
+            stage.name,
+            str(stage.blocks or ""),
+            f"{stage.resolution} x {stage.resolution}",
+            str(stage.channels),
+            f"{stage.parameters:,}",
+            f"{stage.macs:,}",
+            f"{stage.activations:,}",
+        )
+        for stage in cost.stages
+    ]
+    blocks = sum(stage.blocks for stage in cost.stages)
+    totals = (f"{cost.parameters:,}", f"{cost.macs:,}", f"{cost.activations:,}")
+    rows.append(("total", str(blocks), "", "", *totals))
+    table = tabulate.tabulate(
+        rows,
+        header,
+        disable_numparse=True,
+        colalign=("left", "right", "right", "right", "right", "right", "right"),
+    )
+    reading = f", {plus_width} '+' width" if variant.endswith("+") else ""
+    return "\n".join(
+        (
+            f"NFNet-{variant}, one image of {resolution} x {resolution} px, {num_classes} classes{reading}",
+            "",
+            table,
+            "",
+            f"parameters         {cost.parameters / 1e6:.2f} M",
+            f"forward pass       {cost.macs / 1e9:.2f} GMACs",
+            f"activations        {cost.activation_bytes / 2**20:.1f} MiB in {dtype} for the backward pass",
+            f"  rematerialized   {cost.remat_bytes / 2**20:.1f} MiB if each block is recomputed",
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
