@@ -292,35 +292,49 @@ class ViT(hk.Module):
         Raises:
             UserError: If the images have the wrong rank, channels, type or size.
         """
-        if images.ndim != 4 or images.shape[-1] != 3:
-            raise UserError(f"images have shape {images.shape}, but must have shape [batch, height, width, 3].")
-        if not jnp.issubdtype(images.dtype, jnp.floating):
-            raise UserError(f"images are {images.dtype}, but must be normalized to a floating type.")
-        config = self.config
-        grid = config.grid(*images.shape[1:3])
+        self._check(images)
         dtype = images.dtype if self.dtype is None else self.dtype
-        full = parameter_dtype(dtype)
-
-        with _parameters(created=full, read=dtype):
-            x = _cut_patches(images.astype(dtype), config.patch)
-            x = hk.Linear(config.width, w_init=_LECUN, name="patch_embedding")(x)
-            x = _add_positions(x, grid, self.head, self.posemb)
-            x = _dropout(x, self.dropout_rate, is_training)
+        with _parameters(created=parameter_dtype(dtype), read=dtype):
+            x = self.embed(images.astype(dtype), is_training)
             for i, rate in enumerate(self.block_rates):
                 block = EncoderBlock(
-                    config, dropout_rate=self.dropout_rate, stochastic_depth_rate=rate, name=f"block_{i}"
+                    self.config, dropout_rate=self.dropout_rate, stochastic_depth_rate=rate, name=f"block_{i}"
                 )
                 apply = partial(block, is_training=is_training)
                 x = hk.remat(apply)(x) if self.remat else apply(x)
-            x = _layer_norm(x, "norm")
-            if self.head == "map":
-                features = AttentionPooling(config, name="pooling")(x)
-            else:
-                features = x[:, 0] if self.head == "cls" else jnp.mean(x, axis=1, dtype=full)
-        features = features.astype(full)
+            features = self.pool(x).astype(parameter_dtype(dtype))
+        return {"logits": self.classify(features), "features": features}
+
+    @hk.transparent
+    def embed(
+        self, images: Float[Array, "batch height width 3"], is_training: bool
+    ) -> Float[Array, "batch tokens width"]:
+        """Returns the input of the first block: projected patches, class token if any, positions."""
+        grid = self.config.grid(*images.shape[1:3])
+        x = _cut_patches(images, self.config.patch)
+        x = hk.Linear(self.config.width, w_init=_LECUN, name="patch_embedding")(x)
+        x = _add_positions(x, grid, self.head, self.posemb)
+        return _dropout(x, self.dropout_rate, is_training)
+
+    @hk.transparent
+    def pool(self, x: Float[Array, "batch tokens width"]) -> Float[Array, "batch width"]:
+        """Returns one vector per image of the last block's output."""
+        x = _layer_norm(x, "norm")
+        if self.head == "map":
+            return AttentionPooling(self.config, name="pooling")(x)
+        return x[:, 0] if self.head == "cls" else jnp.mean(x, axis=1, dtype=parameter_dtype(x.dtype))
+
+    @hk.transparent
+    def classify(self, features: Float[Array, "batch width"]) -> Float[Array, "batch num_classes"]:
+        """Returns logits."""
         bias = hk.initializers.Constant(self.logit_bias)
-        logits = hk.Linear(self.num_classes, w_init=jnp.zeros, b_init=bias, name="head")(features)
-        return {"logits": logits, "features": features}
+        return hk.Linear(self.num_classes, w_init=jnp.zeros, b_init=bias, name="head")(features)
+
+    def _check(self, images: Array) -> None:
+        if images.ndim != 4 or images.shape[-1] != 3:
+            raise UserError(f"images have shape {images.shape}, but need shape [batch, height, width, 3].")
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise UserError(f"images are {images.dtype}, but must be normalized to a floating type.")
 
 
 def sincos2d(rows: int, columns: int, width: int) -> Float[np.ndarray, "tokens width"]:

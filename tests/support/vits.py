@@ -3,6 +3,7 @@
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nfnet import ViT, ViTConfig
 
@@ -23,7 +24,11 @@ def abstract_vit_parameters(net, side, dtype=jnp.float32):
 
 def random_parameters(net, side, seed=0, scale=0.3):
     """Returns parameters none of which is zero, unlike the classifier and the class token at initialization."""
-    shapes, tree = jax.tree.flatten(abstract_vit_parameters(net, side))
-    keys = jax.random.split(jax.random.key(seed), len(shapes))
-    values = [scale * jax.random.normal(key, s.shape, s.dtype) for key, s in zip(keys, shapes, strict=True)]
-    return jax.tree.unflatten(tree, values)
+    rng = np.random.default_rng(seed)
+    shapes = abstract_vit_parameters(net, side)
+    return jax.tree.map(lambda s: (scale * rng.standard_normal(s.shape)).astype(s.dtype), shapes)
+
+
+def quick_jit(function):
+    """Compiles without optimizing, which is faster where a function hardly runs."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
