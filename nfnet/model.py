@@ -378,7 +378,7 @@ def find_variant(variant: str | NFNetConfig, plus_width: PlusWidth = "published"
 def is_classifier(module: str) -> bool:
     """Returns whether a module name is the classifier's, whose weight is never clipped or transferred."""
     # Squeeze-excite has layers of the same name.
-    return module.endswith("/~/linear") and "squeeze_excite" not in module
+    return module == "ViT/head" or (module.endswith("/~/linear") and "squeeze_excite" not in module)
 
 
 def _validate(config: NFNetConfig) -> None:

@@ -20,6 +20,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from nfnet.errors import UserError
+from nfnet.model import is_classifier
+from nfnet.optim import warmup_cosine
 
 
 def rsqrt_schedule(
@@ -61,8 +63,8 @@ def rsqrt_schedule(
         )
 
     def rate(step: ArrayLike) -> Array:
-        step = jnp.asarray(step, jnp.promote_types(jnp.float32, jnp.result_type(float)))
-        warmup = jnp.minimum(1.0, step / max(warmup_steps, 1)) if warmup_steps else 1.0
+        step = jnp.asarray(step, float)  # optax counts in int32
+        warmup = jnp.minimum(1.0, step / warmup_steps) if warmup_steps else 1.0
         decay = (1.0 + jnp.maximum(0.0, step - warmup_steps) / timescale) ** -0.5
         cooldown = jnp.clip((total_steps - step) / cooldown_steps, 0.0, 1.0) if cooldown_steps else 1.0
         return peak * warmup * decay * cooldown
@@ -139,7 +141,7 @@ def decoupled_weight_decay(weight_decay: float, head_weight_decay: float | None 
 
     def weights(*, of_head: bool) -> Callable[[Any], Any]:
         def is_decayed(module: str, name: str, value: Any) -> bool:
-            return name == "w" and module.endswith("/head") == of_head
+            return name == "w" and is_classifier(module) == of_head
 
         return lambda params: hk.data_structures.map(is_decayed, params)
 
@@ -213,9 +215,7 @@ def zhai2022_finetuning(
     Raises:
         UserError: If the warm-up does not fit into the training.
     """
-    if not 0 <= warmup_steps < total_steps:
-        raise UserError(f"{warmup_steps} steps of warm-up do not fit into {total_steps} steps: shorten it.")
-    schedule = optax.warmup_cosine_decay_schedule(0.0, peak, warmup_steps, total_steps)
+    schedule = warmup_cosine(peak, total_steps, warmup_steps)
     return optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(schedule, momentum=0.9))
 
 

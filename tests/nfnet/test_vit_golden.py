@@ -12,7 +12,7 @@ from support.golden_timm import make_timm_state_dict, read_timm_manifest
 from support.vits import abstract_vit_parameters, vit_network
 
 from nfnet import VIT_VARIANTS
-from nfnet.vit_pretrained import from_timm, timm_sources
+from nfnet.vit_pretrained import from_timm_vit
 
 EXPECTED = np.load(golden.GOLDEN / "timm_vit_small_patch16_224_b2_seed6.npz")
 SEED, SIDE, BATCH = 6, 224, 2
@@ -41,9 +41,18 @@ def small(gelu="erf"):
     return dataclasses.replace(VIT_VARIANTS["S/16"], gelu=gelu)
 
 
+def timm_places(manifest):
+    """Returns timm's name -> our module and name of each parameter."""
+    places = {}
+    for theirs, shape in manifest.items():
+        ((module, group),) = from_timm_vit({theirs: np.broadcast_to(np.float32(0), shape)}).items()
+        places[theirs] = (module, *group)
+    return places
+
+
 def make_inputs(dtype):
     state_dict = make_timm_state_dict(read_timm_manifest("vit_small_patch16_224"), SEED, dtype)
-    return from_timm(state_dict, small()), golden.make_images(BATCH, SIDE, SEED, dtype)
+    return from_timm_vit(state_dict), golden.make_images(BATCH, SIDE, SEED, dtype)
 
 
 def check_outputs(outputs, dtype):
@@ -58,8 +67,8 @@ def check_gradients(dtype):
     check_outputs(outputs, dtype)
     assert golden.deviation(loss, EXPECTED["loss"]) < TOLERANCE[dtype]
     norms = {
-        source.names[0]: np.linalg.norm(np.asarray(gradients[module][name], np.float64))
-        for (module, name), source in timm_sources(small()).items()
+        theirs: np.linalg.norm(np.asarray(gradients[module][name], np.float64))
+        for theirs, (module, name) in timm_places(read_timm_manifest("vit_small_patch16_224")).items()
     }
     assert sorted(norms) == list(EXPECTED["grad_names"])
     for name, norm in zip(EXPECTED["grad_names"], EXPECTED["grad_norms"], strict=True):
@@ -100,12 +109,8 @@ def test_golden_outputs_tell_the_forms_of_gelu_apart():
 def test_parameters_are_those_of_timm(model, variant):
     manifest = read_timm_manifest(model)
     params = abstract_vit_parameters(vit_network(1000, variant, head="cls"), SIDE)
-    shapes = {(module, name): value.shape for module, group in params.items() for name, value in group.items()}
-    sources = timm_sources(VIT_VARIANTS[variant])
-    assert sources.keys() == shapes.keys()
-    assert {source.names for source in sources.values()} == {(name,) for name in manifest}
-    for key, source in sources.items():
-        converted = source.convert(np.broadcast_to(np.float32(0), manifest[source.names[0]]))
-        assert converted.shape == shapes[key], key
+    expected = {key: value.shape for key, value in golden.flatten(params).items()}
+    state_dict = {name: np.broadcast_to(np.float32(0), shape) for name, shape in manifest.items()}
+    assert {key: value.shape for key, value in golden.flatten(from_timm_vit(state_dict)).items()} == expected
     counts = golden.read_json("manifests/timm_counts.json")[model]
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == counts["params"]

@@ -1,5 +1,7 @@
 """Small Vision Transformers and shorthands that their tests share."""
 
+import dataclasses
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from nfnet import ViT, ViTConfig
 HEADS = ("cls", "gap", "map")
 # Two blocks of two heads on 4 x 4 patches; compiles in a fraction of a second.
 TINY = ViTConfig(patch=4, width=16, depth=2, mlp_width=24, num_heads=2, resolution=16)
+SHALLOW = dataclasses.replace(TINY, depth=1)
 
 
 def vit_network(num_classes, variant, **kwargs):
