@@ -7,11 +7,10 @@ pooling, the network, and at the end the table of variants.
     params = network.init(rng, images, True)
     logits = network.apply(params, rng, images, True)["logits"]
 
-The encoder is that of Dosovitskiy et al. 2021 (arXiv 2010.11929, Section 3.1) with the shapes and heads of
-Zhai et al.
-2022 (arXiv 2106.04560, Table 2) and Alabdulmohsin et al. 2023 (arXiv 2305.13035). Two details that are
-easily missed: layer norms add 1e-6 to the variance, and GELU is the tanh form in the authors' JAX code but
-the erf form in timm.
+The encoder is that of Dosovitskiy et al. 2021 (arXiv 2010.11929, Section 3.1), the shapes and heads are those of
+Zhai et al. 2022 (arXiv 2106.04560, Table 2) and Alabdulmohsin et al. 2023 (arXiv 2305.13035). Two details that are
+easily missed: layer norms add 1e-6 to the variance, and GELU is the tanh form in the authors' JAX code but the erf
+form in timm.
 """
 
 import contextlib
@@ -239,12 +238,12 @@ class ViT(hk.Module):
             variant: A name in `VIT_VARIANTS`, or a configuration.
             head: What the classifier sees: "cls" a learnt token beside the patches (Dosovitskiy et al.
                 2021), "gap" the mean of all tokens, "map" attention pooling. Table 2 of Zhai et al. 2022
-                counts networks with "gap"; the authors' configurations train g/14, G/14 and So400m/14 with
-                "map".
+                counts networks with "gap"; the authors' configuration trains g/14 and G/14 with "map", and the
+                428M parameters of So400m/14 include it.
             posemb: "learned", a vector per position; or "sincos2d", the fixed one of `sincos2d`.
-            dropout_rate: Dropout after the position embedding and in each block in training; 0 in the papers.
-            stochastic_depth_rate: Rate L of stochastic depth: block i of n is dropped with probability L *
-                i / n; 0 in the papers.
+            dropout_rate: Dropout after the position embedding and in each block in training.
+            stochastic_depth_rate: Rate L of stochastic depth: each branch of block i of n is dropped with
+                probability L * i / n, and not rescaled where it is kept, as in NFNets.
             logit_bias: Initial bias of the classifier, whose weights start at zero. The authors'
                 configuration for the sigmoid loss over 29,593 classes has -10.
             dtype: Type of the activations, the images' by default. Parameters and results are float32 also
@@ -440,32 +439,37 @@ def find_vit_variant(variant: str | ViTConfig) -> ViTConfig:
     return VIT_VARIANTS[variant]
 
 
-def _shape(width: int, depth: int, mlp_width: int, num_heads: int) -> Callable[..., ViTConfig]:
-    return partial(ViTConfig, width=width, depth=depth, mlp_width=mlp_width, num_heads=num_heads)
+# Width, depth, MLP and heads: Table 2 of Zhai et al. 2022, where case tells s from S and g from G.
+_SHAPES = {
+    "s": (256, 6, 1024, 8),
+    "Ti": (192, 12, 768, 3),
+    "S": (384, 12, 1536, 6),
+    "B": (768, 12, 3072, 12),
+    "L": (1024, 24, 4096, 16),
+    "g": (1408, 40, 6144, 16),
+    "G": (1664, 48, 8192, 16),
+    "So400m": (1152, 27, 4304, 16),  # Alabdulmohsin et al. 2023
+    "mini": (192, 6, 768, 3),  # ours, for images of 64 px
+    "micro": (96, 4, 384, 3),  # ours, for images of 32 px
+}
 
 
-# Table 2 of Zhai et al. 2022; case tells s from S and g from G.
-_s, _Ti, _S, _B = (
-    _shape(256, 6, 1024, 8),
-    _shape(192, 12, 768, 3),
-    _shape(384, 12, 1536, 6),
-    _shape(768, 12, 3072, 12),
+def _variant(name: str, resolution: int = 224) -> ViTConfig:
+    letters, patch = name.split("/")
+    width, depth, mlp_width, num_heads = _SHAPES[letters]
+    return ViTConfig(
+        patch=int(patch), width=width, depth=depth, mlp_width=mlp_width, num_heads=num_heads, resolution=resolution
+    )
+
+
+# fmt: off
+_PUBLISHED = (
+    "s/28", "s/16", "S/32", "Ti/16", "B/32", "S/16", "B/28", "B/16", "L/16", "g/14", "G/14", "So400m/14",
 )
-_L, _g, _G = _shape(1024, 24, 4096, 16), _shape(1408, 40, 6144, 16), _shape(1664, 48, 8192, 16)
+# fmt: on
 
 VIT_VARIANTS: Mapping[str, ViTConfig] = {
-    "s/28": _s(patch=28),
-    "s/16": _s(patch=16),
-    "S/32": _S(patch=32),
-    "Ti/16": _Ti(patch=16),
-    "B/32": _B(patch=32),
-    "S/16": _S(patch=16),
-    "B/28": _B(patch=28),
-    "B/16": _B(patch=16),
-    "L/16": _L(patch=16),
-    "g/14": _g(patch=14),
-    "G/14": _G(patch=14),
-    "So400m/14": _shape(1152, 27, 4304, 16)(patch=14),  # Alabdulmohsin et al. 2023
-    "mini/8": _shape(192, 6, 768, 3)(patch=8, resolution=64),  # ours, for small images
-    "micro/4": _shape(96, 4, 384, 3)(patch=4, resolution=32),  # ours, for tests and smaller images
+    **{name: _variant(name) for name in _PUBLISHED},
+    "mini/8": _variant("mini/8", resolution=64),
+    "micro/4": _variant("micro/4", resolution=32),
 }

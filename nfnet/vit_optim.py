@@ -107,7 +107,8 @@ def adafactor(
 
     It differs from Shazeer and Stern 2018: a first moment is kept, in bfloat16; the decay of the second
     moment, 1 - t^-0.8, is capped; learning rates are not relative to the parameters' scale; and updates are
-    not clipped. The second moment of arrays of at least 32 x 32 is factored (released configuration).
+    not clipped. The second moment of arrays of at least 32 x 32 is factored (released configuration);
+    queries, keys and values, which are one array here and three there, share its statistics of rows.
 
     Args:
         learning_rate: A number, or a schedule.
@@ -220,7 +221,7 @@ def zhai2022_finetuning(
 
 
 def alabdulmohsin2023_pretraining(
-    batch_size: int, *, images: float = 40e9, **settings: float
+    batch_size: int, *, images: float = 40e9, **settings: Any
 ) -> optax.GradientTransformation:
     """Returns an optimizer for SoViT-400m/14 as Alabdulmohsin et al. 2023 (arXiv 2305.13035) pre-trained it.
 
@@ -235,4 +236,4 @@ def alabdulmohsin2023_pretraining(
     Raises:
         UserError: If warm-up and cool-down do not fit into the training.
     """
-    return zhai2022_pretraining(round(images / batch_size), **settings)  # type: ignore[arg-type]
+    return zhai2022_pretraining(round(images / batch_size), **settings)

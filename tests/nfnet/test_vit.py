@@ -197,6 +197,8 @@ def construct(*args, **kwargs):
     ("arguments", "words"),
     [
         ({"variant": "S/61"}, ("variant 'S/61'", "s/28, s/16", "nearest is 'S/16'")),
+        ({"variant": "g/15"}, ("nearest is 'g/14'",)),
+        ({"variant": "G/15"}, ("nearest is 'G/14'",)),
         ({"variant": "so400M/14"}, ("nearest is 'So400m/14'",)),
         ({"head": "mean"}, ("head 'mean'", "cls, gap, map", "nearest is")),
         ({"posemb": "sincos"}, ("posemb 'sincos'", "learned, sincos2d", "nearest is 'sincos2d'")),

@@ -1,6 +1,7 @@
 """Counted parameters and FLOPs of Vision Transformers against the tables of their papers."""
 
 import csv
+import json
 from pathlib import Path
 
 import jax
@@ -11,6 +12,7 @@ from support.vits import HEADS, TINY, abstract_vit_parameters, vit_network
 
 from nfnet import VIT_VARIANTS, UserError
 from nfnet.compute import count, count_parameters
+from nfnet.describe import main as describe
 from nfnet.vit_compute import vit_cost
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -24,7 +26,7 @@ def read_csv(name):
 # {variant: row} of Zhai et al. 2022, Table 2.
 TABLE_2 = {row["model"].removeprefix("ViT-"): row for row in read_csv("zhai2022_models.csv").values()}
 SIDES = (224, 384)
-SMALL = ("s/28", "s/16", "S/32", "S/16")  # which XLA lowers quickly
+SMALL = ("s/28", "s/16", "S/32")  # which XLA lowers quickly
 # (variant, printed side): head, of Alabdulmohsin et al. 2023, Table 1. Its row of L/16 repeats Zhai et al.
 TABLE_1 = {
     ("SoViT-400m/14", 224): "map",
@@ -155,3 +157,34 @@ def test_rematerialization_keeps_the_blocks_inputs():
 def test_a_resolution_between_patches_is_refused():
     with pytest.raises(UserError, match=r"384 x 384 pixels.*patch of 14.*378 or 392"):
         vit_cost("g/14", 384)
+
+
+def test_describe_knows_vision_transformers(capsys):
+    describe(["S/16", "--head", "map", "--num-classes", "10"])
+    text = capsys.readouterr().out
+    cost = vit_cost("S/16", 224, head="map", num_classes=10)
+    assert text.startswith("ViT-S/16, one image of 224 x 224 px, 10 classes, head map")
+    for stage in cost.stages:
+        (line,) = [line for line in text.splitlines() if line.startswith(stage.name)]
+        assert f"{stage.parameters:,}" in line
+        assert f"{stage.macs:,}" in line
+    describe(["S/16", "--head", "map", "--num-classes", "10", "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["parameters"], printed["macs"], printed["head"]) == (cost.parameters, cost.macs, "map")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["S/17"], ("'S/17'", "nearest is 'S/16'")),
+        (["S/16", "--resolution", "230"], ("230 x 230", "224 or 240")),
+    ],
+)
+def test_describe_refuses_in_one_sentence(arguments, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        describe(arguments)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    for word in words:
+        assert word in error

@@ -177,11 +177,20 @@ def test_pretraining_follows_its_schedule_and_decays_the_classifier_a_hundred_ti
 
 
 def test_sovit_takes_its_steps_from_the_images_seen():
-    settings = {"warmup_steps": 1, "cooldown_steps": 2}
-    _, path, _ = run(alabdulmohsin2023_pretraining(1000, images=4_000, **settings))
-    _, expected, _ = run(zhai2022_pretraining(4, **settings))
-    for key, value in expected[-1].items():
-        np.testing.assert_array_equal(path[-1][key], value)
+    params = {"ViT/head": {"w": np.ones((2, 2), np.float32)}}
+
+    def updates(optimizer):
+        def step(state, gradient):
+            update, state = optimizer.update(gradient, state, params)
+            return state, update
+
+        gradients = {"ViT/head": {"w": np.linspace(-1, 1, 24, dtype=np.float32).reshape(6, 2, 2)}}
+        return jax.lax.scan(step, optimizer.init(params), gradients)[1]["ViT/head"]["w"]
+
+    settings = {"warmup_steps": 2, "cooldown_steps": 3}
+    expected = updates(zhai2022_pretraining(6, **settings))
+    np.testing.assert_array_equal(updates(alabdulmohsin2023_pretraining(1000, images=6_000, **settings)), expected)
+    assert not np.array_equal(updates(alabdulmohsin2023_pretraining(1000, images=7_000, **settings)), expected)
     with pytest.raises(UserError, match="do not fit"):
         alabdulmohsin2023_pretraining(16_384, images=1e8)
 
