@@ -15,7 +15,7 @@ from nfnet.compute import count, count_parameters
 from nfnet.describe import main as describe
 from nfnet.vit_compute import vit_cost
 
-DATA = Path(__file__).resolve().parents[1] / "data"
+DATA = Path(__file__).resolve().parents[2] / "paper" / "data"
 
 
 def read_csv(name):
