@@ -112,6 +112,7 @@ def test_unknown_arguments_are_refused(command, capsys):
     assert "--config.GROUP.KEY=VALUE" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_kill_nine_loses_little(tmp_path, compilation_cache):
     """A real process, killed while it trains, then resumed by the same command: nothing differs."""
     file = str(write_config(tmp_path / "tiny.py", tiny(training={"epochs": 20.0, "save_every": 20})))
