@@ -29,12 +29,11 @@ from nfnet.training.config import DataConfig, RunConfig
 from nfnet.training.environment import StopSignals, code_version, locked, package_versions
 from nfnet.training.evaluation import Evaluation, evaluate, on_device
 from nfnet.training.progress import Progress, make_progress
-from nfnet.training.run_log import Header, Metrics, RunLogWriter, read_run_log
+from nfnet.training.run_log import LOG, Header, Metrics, RunLogWriter, read_run_log
 from nfnet.training.sharding import batch_sharding, make_mesh, replicated, state_sharding
 from nfnet.training.state import Params, StepMetrics, TrainState
 from nfnet.training.step import StepConfig, init_state, make_evaluation_step, make_train_step
 
-LOG = "log.jsonl"
 _AHEAD = (
     2  # steps dispatched before the host waits: enough to hide it, few enough to bound the batches in memory
 )

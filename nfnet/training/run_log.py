@@ -21,6 +21,7 @@ from typing import Any, Self
 from nfnet.errors import UserError
 
 FORMAT = 1
+LOG = "log.jsonl"  # in the folder of a run
 
 
 @dataclass(frozen=True)

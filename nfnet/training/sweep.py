@@ -17,9 +17,8 @@ from typing import Any, Literal
 
 from nfnet.errors import UserError, unknown_name
 from nfnet.training.config import from_mapping
-from nfnet.training.run_log import read_run_log
+from nfnet.training.run_log import LOG, read_run_log
 
-LOG = "log.jsonl"
 Strategy = Literal["grid", "two-trial"]
 STRATEGIES = ("grid", "two-trial")
 EXECUTORS = ("in-process", "subprocess", "slurm")

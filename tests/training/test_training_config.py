@@ -8,7 +8,7 @@ from nfnet.errors import UserError
 from nfnet.training.config import RunConfig, from_mapping, load_config
 from nfnet.training.recipe import make_network, make_optimiser, make_schedule, parameter_shapes
 from nfnet.training.step import StepConfig
-from nfnet.training.sweep import load_study
+from nfnet.training.sweep import Trial, load_study, run_arguments
 
 CONFIGS = sorted(p for p in (ROOT / "nfnet/configs").glob("*.py") if p.name != "__init__.py")
 STUDIES = sorted((ROOT / "nfnet/configs/studies").glob("*.toml"))
@@ -42,8 +42,12 @@ def test_docstrings_give_the_command_and_the_expectation(path):
 def test_provided_studies_make_sense(path):
     study = load_study(path)
     assert f"nfnet/configs/studies/{path.name}" in path.read_text()
-    for model in study.models:
-        load_config(str(ROOT / study.config.replace("{model}", model)))
+    for model, changes in study.models.items():
+        _, config, _, _, *overrides = run_arguments(study, Trial(model, 1.0, 0.1))
+        loaded = load_config(str(ROOT / config), overrides)
+        assert (loaded.training.epochs, loaded.optimiser.learning_rate) == (1.0, 0.1)
+        if changes:  # a network of one's own has to be possible
+            parameter_shapes(make_network(loaded.model), loaded.data.image_size)
 
 
 @pytest.mark.parametrize("variant", ["F0", "F1", "F3", "F3+", "F7", "F7+"])
