@@ -10,7 +10,7 @@ from typing import TypeVar
 import haiku as hk
 import jax
 import jax.numpy as jnp
-import optax  # type: ignore[import-untyped]
+import optax
 from jax import Array
 from jaxtyping import Float, Int
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import haiku as hk
 import jax.numpy as jnp
-import optax  # type: ignore[import-untyped, unused-ignore]
+import optax
 from jax import Array
 from jax.typing import ArrayLike
 

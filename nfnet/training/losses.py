@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
-import optax  # type: ignore[import-untyped, unused-ignore]
+import optax
 from jaxtyping import Array, Float, Int
 
 Loss = Callable[[Float[Array, "batch classes"], Float[Array, "batch classes"]], Float[Array, " batch"]]

@@ -9,7 +9,7 @@ from typing import Any
 import haiku as hk
 import jax
 import jax.numpy as jnp
-import optax  # type: ignore[import-untyped, unused-ignore]
+import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from nfnet.compute import count

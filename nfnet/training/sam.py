@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 import jax
-import optax  # type: ignore[import-untyped, unused-ignore]
+import optax
 from jaxtyping import Array
 
 from nfnet.training.state import Params

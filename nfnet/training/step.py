@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import optax  # type: ignore[import-untyped, unused-ignore]
+import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
