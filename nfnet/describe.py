@@ -20,9 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(prog="python -m nfnet.describe", description=__doc__)
     parser.add_argument("variant", help="name of a network, such as F0 or F7+")
-    parser.add_argument(
-        "--resolution", type=int, default=224, help="side of the image in pixels (default 224)"
-    )
+    parser.add_argument("--resolution", type=int, default=224, help="side of the image in pixels (default 224)")
     parser.add_argument(
         "--plus-width",
         choices=("published", "released"),
@@ -48,9 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(json.dumps({**settings, **dataclasses.asdict(cost)}) if args.json else report(cost, **settings))
 
 
-def report(
-    cost: "Cost", *, variant: str, resolution: int, plus_width: str, num_classes: int, dtype: str
-) -> str:
+def report(cost: "Cost", *, variant: str, resolution: int, plus_width: str, num_classes: int, dtype: str) -> str:
     """Returns the table of stages and a summary as text."""
     import tabulate
 

@@ -326,13 +326,13 @@ class Matched:
             Scenario("sweep, 384 px only", lambda runs: ~runs.later & (runs.resolution == 384)),
             Scenario("sweep, large models by FLOPs", sweep_only, route="flops"),
             Scenario("sweep, frontiers interpolated", sweep_only, interpolated=True),
-            Scenario("sweep, on the axis of FLOPs", sweep_only, axis="flops"),
+            Scenario("sweep, by FLOPs", sweep_only, axis="flops"),
             Scenario("sweep, FLOPs with fine-tuning", sweep_only, axis="total_flops"),
-            Scenario("sweep and later points", everything),
-            Scenario("sweep and later points at stated hours", everything, stated=True),
-            Scenario("sweep and later points, 384 px only", lambda runs: runs.resolution == 384),
-            Scenario("sweep and later points, on the axis of FLOPs", everything, axis="flops"),
-            Scenario("sweep and later points, NFNets with repeated augmentation", everything, everything),
+            Scenario("with later points", everything),
+            Scenario("with later points, at stated hours", everything, stated=True),
+            Scenario("with later points, 384 px only", lambda runs: runs.resolution == 384),
+            Scenario("with later points, by FLOPs", everything, axis="flops"),
+            Scenario("with later points, repeated augmentation", everything, everything),
         ]
         runs = self.vit_runs()
         vits = [model for model in self.results.vit_models.model if model in set(runs.model[~runs.later])]

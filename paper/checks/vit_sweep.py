@@ -78,7 +78,7 @@ def lead_sweep_384(claim: Claim, study: Study) -> Outcome:
 
 def lead_sweep_flops(claim: Claim, study: Study) -> Outcome:
     """On the axis of FLOPs, on which no conversion enters."""
-    return _led(claim, study, "sweep, on the axis of FLOPs")
+    return _led(claim, study, "sweep, by FLOPs")
 
 
 def lead_sweep_interpolated(claim: Claim, study: Study) -> Outcome:
@@ -93,22 +93,22 @@ def lead_sweep_total_flops(claim: Claim, study: Study) -> Outcome:
 
 def lead_with_later_points(claim: Claim, study: Study) -> Outcome:
     """With the later, better tuned Vision Transformers."""
-    return _led(claim, study, "sweep and later points")
+    return _led(claim, study, "with later points")
 
 
 def lead_with_later_points_stated(claim: Claim, study: Study) -> Outcome:
     """With the later Vision Transformers at the TPU-v4 hours that Smith et al. state for them."""
-    return _led(claim, study, "sweep and later points at stated hours")
+    return _led(claim, study, "with later points, at stated hours")
 
 
 def lead_with_later_points_flops(claim: Claim, study: Study) -> Outcome:
     """With the later Vision Transformers, on the axis of FLOPs."""
-    return _led(claim, study, "sweep and later points, on the axis of FLOPs")
+    return _led(claim, study, "with later points, by FLOPs")
 
 
 def lead_with_later_points_384(claim: Claim, study: Study) -> Outcome:
     """With the later Vision Transformers, all at 384 px."""
-    return _led(claim, study, "sweep and later points, 384 px only")
+    return _led(claim, study, "with later points, 384 px only")
 
 
 def leads_beyond_nfnets(claim: Claim, study: Study) -> Outcome:
