@@ -47,7 +47,7 @@ def best_within(
 ) -> Float[np.ndarray, " b"]:
     """Lowest ``error`` among runs of at most each budget; NaN where no run is that cheap."""
     affordable = compute[None] <= budgets[:, None]
-    best = np.where(affordable, error[None], np.inf).min(axis=1)
+    best = np.where(affordable, error[None], np.inf).min(axis=1, initial=np.inf)
     return np.where(np.isfinite(best), best, np.nan)
 
 
@@ -58,6 +58,8 @@ def interpolated_within(
 
     NaN where no run is that cheap; beyond the frontier's dearest run, that run's error.
     """
+    if not len(compute):
+        return np.full(len(budgets), np.nan)
     on = frontier_mask(compute, error)
     order = np.argsort(compute[on])
     x, y = np.log(compute[on][order]), np.log(error[on][order])
@@ -85,9 +87,9 @@ class Advantage:
 
     @property
     def share_led(self) -> float:
-        """Share of the budgets that buy both (equally spaced in their logarithm) at which the NFNet leads."""
+        """Share of the budgets that buy both (equally spaced in their logarithm) at which the NFNet leads; or NaN."""
         both = self.points[np.isfinite(self.points)]
-        return float((both > 0).mean())
+        return float((both > 0).mean()) if len(both) else float("nan")
 
     @property
     def vit_leads(self) -> list[tuple[float, float]]:
