@@ -17,7 +17,7 @@ export JAX_PLATFORMS ?= cpu
 .PHONY: help reproduce test test-slow notebooks readme train-digits lint lock lab clean
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-10s  %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 reproduce: .venv/.analysis ## every figure, table, fit and claim, from the logged results into build/
 	$(PY) -m figures.reproduce

@@ -23,6 +23,10 @@ FIGURES = {
     "compute_optimal": "optimal model size and epoch budget against compute, by three routes",
     "loss_vs_error": "held-out loss against top-1 error after fine-tuning of the same checkpoints",
     "utilisation": "hardware utilisation that each run's compute implies",
+    "nfnet_vs_vit": "ImageNet error of NFNets and of every Vision Transformer against TPU-v4 core hours",
+    "nfnet_vs_vit_flops": "the same against training FLOPs, free of hardware",
+    "vit_advantage": "who leads at matched compute, by how much, and under which choices",
+    "vit_fewshot": "few-shot error of Vision Transformers against compute, for context",
 }
 """What each figure shows; the module of a figure bears its name."""
 

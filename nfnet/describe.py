@@ -21,9 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(prog="python -m nfnet.describe", description=__doc__)
     parser.add_argument("variant", help="name of a network, such as F0, F7+ or S/16")
-    parser.add_argument(
-        "--resolution", type=int, default=224, help="side of the image in pixels (default 224)"
-    )
+    parser.add_argument("--resolution", type=int, default=224, help="side of the image in pixels (default 224)")
     parser.add_argument(
         "--plus-width",
         choices=("published", "released"),

@@ -13,18 +13,14 @@ from nfnet.training import command_line
 
 
 def _finetune(arguments: Sequence[str] | None) -> int:
-    parser = command_line.parser(
-        "nfnet.finetune", "Fine-tunes a trained network, or resumes a fine-tuning run."
-    )
+    parser = command_line.parser("nfnet.finetune", "Fine-tunes a trained network, or resumes a fine-tuning run.")
     parser.add_argument(
         "--init", required=True, help="a run's --workdir, one of its checkpoints, or a released NFNet's file"
     )
     parser.add_argument(
         "--raw", action="store_true", help="start from the last parameters rather than their moving average"
     )
-    parser.add_argument(
-        "--partial", action="store_true", help="accept a checkpoint that does not fill the whole body"
-    )
+    parser.add_argument("--partial", action="store_true", help="accept a checkpoint that does not fill the whole body")
     command_line.add_run_arguments(parser)
     options, overrides = command_line.parse(parser, arguments)
 

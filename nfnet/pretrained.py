@@ -130,10 +130,7 @@ def merge(
             values[module][name] = jnp.asarray(candidate, value.dtype)
             loaded.append(key)
     left_over = tuple(
-        f"{module}/{name}"
-        for module, group in found.items()
-        for name in group
-        if name not in initial.get(module, {})
+        f"{module}/{name}" for module, group in found.items() for name in group if name not in initial.get(module, {})
     )
     if left_over and strict:
         raise UserError(f"{source}: the network has no parameter {left_over[0]}: {_OTHER_NETWORK}.")
@@ -219,9 +216,7 @@ def from_timm(state: State, source: str = "state dict") -> Arrays:
         try:
             name, array = _timm_value(module, kind, value)
         except ValueError as error:
-            raise UserError(
-                f"{source}: {key} has shape {value.shape}, which timm's does not have."
-            ) from error
+            raise UserError(f"{source}: {key} has shape {value.shape}, which timm's does not have.") from error
         params.setdefault(module, {})[name] = array
     return params
 
@@ -324,9 +319,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         if (module, name) == ("dill._dill", "_get_attr"):
             return self.find_class  # dill writes some globals as attributes of a module it imports
         if (module, name) not in _STAND_INS:
-            raise UserError(
-                f"{self.name} refers to {module}.{name}: only NumPy arrays are loaded from a pickle."
-            )
+            raise UserError(f"{self.name} refers to {module}.{name}: only NumPy arrays are loaded from a pickle.")
         return _STAND_INS[module, name]
 
 

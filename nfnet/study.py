@@ -57,9 +57,7 @@ def status(study: Study) -> str:
             )
         )
     columns = ["model", "epochs", "learning rate", "state", "steps", "held-out loss", "top-1 %", "core hours"]
-    table: str = tabulate(
-        rows, headers=columns, floatfmt=("", "g", "g", "", "", ".4f", ".2f", ".3g"), missingval=""
-    )
+    table: str = tabulate(rows, headers=columns, floatfmt=("", "g", "g", "", "", ".4f", ".2f", ".3g"), missingval="")
     return table
 
 

@@ -77,9 +77,7 @@ def _read(path: Path) -> bytes:
         with gzip.open(zipped) as file:
             return file.read()
     except FileNotFoundError:
-        raise UserError(
-            f"Missing {path} (or {zipped.name}): fetch the data set and pass its folder."
-        ) from None
+        raise UserError(f"Missing {path} (or {zipped.name}): fetch the data set and pass its folder.") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{zipped} is damaged ({error}): fetch it again.") from None
 
@@ -100,9 +98,7 @@ def read_idx(path: Path) -> UInt8[np.ndarray, "*shape"]:
     shape = struct.unpack(f">{rank}I", content[4:start])
     wanted = start + int(np.prod(shape, dtype=np.int64))
     if len(content) != wanted:
-        raise UserError(
-            f"{path} has {len(content)} bytes where its header asks for {wanted}: fetch it again."
-        )
+        raise UserError(f"{path} has {len(content)} bytes where its header asks for {wanted}: fetch it again.")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
@@ -118,9 +114,7 @@ def fashion_mnist(folder: Path, split: str) -> ArraySource:
         )
     if labels.size and labels.max() >= len(_FASHION_CLASSES):
         raise UserError(f"{folder}: {prefix} labels reach {labels.max()}, over 9: this is no Fashion-MNIST.")
-    return ArraySource(
-        f"fashion_mnist/{prefix}", _FASHION_CLASSES, images[..., None], labels.astype(np.int64)
-    )
+    return ArraySource(f"fashion_mnist/{prefix}", _FASHION_CLASSES, images[..., None], labels.astype(np.int64))
 
 
 def cifar10(folder: Path, split: str) -> ArraySource:
@@ -140,9 +134,7 @@ def cifar10(folder: Path, split: str) -> ArraySource:
     records = np.concatenate(rows)
     labels = records[:, 0].astype(np.int64)
     if labels.max() >= len(_CIFAR10_CLASSES):
-        raise UserError(
-            f"{folder}: a label reaches {labels.max()}, over 9: this is not CIFAR-10's binary version."
-        )
+        raise UserError(f"{folder}: a label reaches {labels.max()}, over 9: this is not CIFAR-10's binary version.")
     images = np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     split_name = "train" if _is_train(split) else "test"
     return ArraySource(f"cifar10/{split_name}", _CIFAR10_CLASSES, images, labels)

@@ -43,14 +43,10 @@ class Augmentation:
         if self.crop not in _CROPS:
             raise unknown_name("data.crop", self.crop, _CROPS)
         if not 0 < self.min_area <= 1:
-            raise UserError(
-                f"data.min_area is {self.min_area}, but it is a share of the image: give one in (0, 1]."
-            )
+            raise UserError(f"data.min_area is {self.min_area}, but it is a share of the image: give one in (0, 1].")
 
 
-def resize(
-    image: Pixels, height: int, width: int, box: tuple[float, float, float, float] | None = None
-) -> Pixels:
+def resize(image: Pixels, height: int, width: int, box: tuple[float, float, float, float] | None = None) -> Pixels:
     """Resizes (a box of) an image with the antialiased bicubic filter.
 
     Args:

@@ -64,9 +64,7 @@ def _subfolders(root: Path) -> tuple[str, ...]:
         with os.scandir(root) as entries:
             return tuple(sorted(entry.name for entry in entries if entry.is_dir()))
     except FileNotFoundError:
-        raise UserError(
-            f"Missing data folder {root}: pass the data set's folder with --config.data.path."
-        ) from None
+        raise UserError(f"Missing data folder {root}: pass the data set's folder with --config.data.path.") from None
     except NotADirectoryError:
         raise UserError(f"{root} is a file, not a folder of images: pass the data set's folder.") from None
 
@@ -74,9 +72,7 @@ def _subfolders(root: Path) -> tuple[str, ...]:
 def _images_below(folder: Path, root: Path) -> list[str]:
     found = []
     for where, _, names in os.walk(folder):
-        found += [
-            os.path.relpath(os.path.join(where, n), root) for n in names if n.lower().endswith(_SUFFIXES)
-        ]
+        found += [os.path.relpath(os.path.join(where, n), root) for n in names if n.lower().endswith(_SUFFIXES)]
     return sorted(found)
 
 
@@ -100,9 +96,7 @@ def image_folder(root: Path, classes_from: Path | None = None) -> FileSource:
         raise UserError(f"{root} holds no class folders: it needs one folder of images a class.")
     unknown = sorted(set(found) - set(class_names))
     if unknown:
-        raise UserError(
-            f"{root / unknown[0]} is a class that {classes_from} does not have: remove or rename it."
-        )
+        raise UserError(f"{root / unknown[0]} is a class that {classes_from} does not have: remove or rename it.")
     files: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(class_names):
@@ -135,13 +129,9 @@ def tiny_imagenet_validation(root: Path) -> FileSource:
     for number, line in enumerate(lines, start=1):
         fields = line.split("\t")
         if len(fields) < 2:
-            raise UserError(
-                f"{annotations}, line {number}: no tab between file and class: unpack the file again."
-            )
+            raise UserError(f"{annotations}, line {number}: no tab between file and class: unpack the file again.")
         if fields[1] not in index:
-            raise UserError(
-                f"{annotations}, line {number}: class {fields[1]!r} has no folder in {root / 'train'}."
-            )
+            raise UserError(f"{annotations}, line {number}: class {fields[1]!r} has no folder in {root / 'train'}.")
         files.append(f"images/{fields[0]}")
         labels.append(index[fields[1]])
     if not files:

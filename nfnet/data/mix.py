@@ -28,9 +28,7 @@ def _beta(key: PRNGKeyArray, alpha: float, batch: int) -> Float[Array, " batch"]
     return jnp.repeat(draws, 2)
 
 
-def _box(
-    key: PRNGKeyArray, kept: Float[Array, " batch"], height: int, width: int
-) -> Bool[Array, "batch h w 1"]:
+def _box(key: PRNGKeyArray, kept: Float[Array, " batch"], height: int, width: int) -> Bool[Array, "batch h w 1"]:
     """Rectangles whose area is a share 1 - `kept` of the image, centred anywhere and clipped at its edges."""
     batch = kept.shape[0]
     centre = jnp.repeat(jax.random.uniform(key, (batch // 2, 2)), 2, axis=0)

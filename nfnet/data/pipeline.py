@@ -74,13 +74,10 @@ class Schedule:
         if not 0 < self.examples <= _MAX_EXAMPLES:
             raise UserError(f"A source needs 1 to 2^32 examples, not {self.examples}.")
         if self.epochs <= 0 or not math.isfinite(self.epochs):
-            raise UserError(
-                f"epochs is {self.epochs}: give a positive number; fractions such as 0.25 are fine."
-            )
+            raise UserError(f"epochs is {self.epochs}: give a positive number; fractions such as 0.25 are fine.")
         if self.batch_size <= 0 or self.repeats <= 0 or self.batch_size % self.repeats:
             raise UserError(
-                f"The batch size {self.batch_size} is no positive multiple of the {self.repeats} repeats: "
-                f"change one."
+                f"The batch size {self.batch_size} is no positive multiple of the {self.repeats} repeats: change one."
             )
 
     @property
@@ -265,9 +262,7 @@ class TrainBatches(Iterator[Batch]):
         if unreadable not in ("skip", "fatal"):
             raise unknown_name("data.unreadable", unreadable, ("skip", "fatal"))
         if len(source) != schedule.examples:
-            raise UserError(
-                f"{source.name} has {len(source)} examples, not the {schedule.examples} of the schedule."
-            )
+            raise UserError(f"{source.name} has {len(source)} examples, not the {schedule.examples} of the schedule.")
         self._schedule = schedule
         self._identity = {"source": source.name, **asdict(schedule), "augmentation": asdict(augmentation)}
         shuffled = grain.MapDataset.source(_Read(source, unreadable == "fatal")).shuffle(

@@ -22,9 +22,7 @@ def _signed(value: float, rng: np.random.Generator) -> float:
 
 
 def _affine(image: _Picture, matrix: tuple[float, ...]) -> _Picture:
-    return image.transform(
-        image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=_FILL
-    )
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=_FILL)
 
 
 def _shear_x(image: _Picture, level: float, rng: np.random.Generator) -> _Picture:

@@ -130,9 +130,7 @@ def array_record(path: str, split: str) -> RecordSource:
         reader: Any = ArrayRecordDataSource(list(files))
         length = len(reader)
     except Exception as error:
-        raise UserError(
-            f"The ArrayRecord files {pattern} cannot be opened ({error}): write them again."
-        ) from None
+        raise UserError(f"The ArrayRecord files {pattern} cannot be opened ({error}): write them again.") from None
     if not length:
         raise UserError(f"The ArrayRecord files {pattern} are empty.")
     names = tuple(labels.read_text().splitlines())

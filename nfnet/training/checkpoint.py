@@ -113,9 +113,7 @@ class Checkpoints:
         if step != self._best.latest_step():
             self._save(self._best, step, _arrays(state, with_optimiser=False), meta)
 
-    def _save(
-        self, manager: ocp.CheckpointManager, step: int, arrays: dict[str, Any], meta: Mapping[str, Any]
-    ) -> None:
+    def _save(self, manager: ocp.CheckpointManager, step: int, arrays: dict[str, Any], meta: Mapping[str, Any]) -> None:
         items = {name: ocp.args.StandardSave(tree) for name, tree in arrays.items()}
         items["meta"] = ocp.args.JsonSave({**meta, "format": FORMAT, "step": step})
         with _full_disk_is_a_user_error(self._workdir):
@@ -189,9 +187,7 @@ class Checkpoints:
 
 def _damaged(folder: Path, error: Exception) -> UserError:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    return UserError(
-        f"The checkpoint {folder} is damaged or foreign ({reason}): remove it or pass another one."
-    )
+    return UserError(f"The checkpoint {folder} is damaged or foreign ({reason}): remove it or pass another one.")
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:
@@ -201,9 +197,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     except Exception as error:
         raise _damaged(folder, error) from error
     if meta.get("format") != FORMAT:
-        raise UserError(
-            f"{folder} has checkpoint format {meta.get('format')!r}; this version reads {FORMAT}."
-        )
+        raise UserError(f"{folder} has checkpoint format {meta.get('format')!r}; this version reads {FORMAT}.")
     return meta
 
 

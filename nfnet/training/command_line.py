@@ -25,9 +25,7 @@ def parser(program: str, description: str) -> argparse.ArgumentParser:
 
 def add_run_arguments(result: argparse.ArgumentParser) -> None:
     """Adds the arguments of commands that train."""
-    result.add_argument(
-        "--workdir", required=True, help="folder for checkpoints and the run log; resumed if used"
-    )
+    result.add_argument("--workdir", required=True, help="folder for checkpoints and the run log; resumed if used")
     result.add_argument(
         "--coordinator", help="several hosts: HOST:PORT of the first one, or `auto` on TPU pods and Slurm"
     )
@@ -35,9 +33,7 @@ def add_run_arguments(result: argparse.ArgumentParser) -> None:
     result.add_argument("--process-id", type=int, help="several hosts: which one this is, from 0")
 
 
-def parse(
-    result: argparse.ArgumentParser, arguments: Sequence[str] | None
-) -> tuple[argparse.Namespace, list[str]]:
+def parse(result: argparse.ArgumentParser, arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """Parses a command line into its arguments and the overrides of the configuration.
 
     Exits with code 2 at an argument that is neither.

@@ -246,9 +246,7 @@ def _get_config(path: str) -> Any:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(
-            f"The configuration {path} cannot be used: {type(error).__name__}, {error}."
-        ) from error
+        raise UserError(f"The configuration {path} cannot be used: {type(error).__name__}, {error}.") from error
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -267,9 +265,7 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
 
     provided = _get_config(path)
     if not isinstance(provided, ConfigDict):
-        raise UserError(
-            f"get_config in {path} returns a {type(provided).__name__}, but must return a ConfigDict."
-        )
+        raise UserError(f"get_config in {path} returns a {type(provided).__name__}, but must return a ConfigDict.")
     config = from_mapping(RunConfig, provided.to_dict())
     if not overrides:
         return config
@@ -279,9 +275,7 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
     complete = ConfigDict(_with_placeholders(config.as_dict()))
     for override in overrides:
         _check_known(override, complete)
-    config_flags.DEFINE_config_dict(
-        "config", complete, flag_values=values, sys_argv=arguments, lock_config=False
-    )
+    config_flags.DEFINE_config_dict("config", complete, flag_values=values, sys_argv=arguments, lock_config=False)
     try:
         values(arguments)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:

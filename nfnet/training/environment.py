@@ -46,8 +46,7 @@ def start_distributed(coordinator: str | None, processes: int | None, process_id
         jax.distributed.initialize(**arguments)
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"The processes of the run cannot be joined ({' '.join(str(error).split())[:200]}): check "
-            f"--coordinator."
+            f"The processes of the run cannot be joined ({' '.join(str(error).split())[:200]}): check --coordinator."
         ) from error
 
 
@@ -120,14 +119,10 @@ def locked(workdir: Path) -> Iterator[None]:
         workdir.mkdir(parents=True, exist_ok=True)
         file = (workdir / ".lock").open("w")
     except OSError as error:
-        raise UserError(
-            f"The --workdir {workdir} cannot be used ({error.strerror}): pass another one."
-        ) from None
+        raise UserError(f"The --workdir {workdir} cannot be used ({error.strerror}): pass another one.") from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(
-                f"Another process trains in {workdir}: wait for it or pass another --workdir."
-            ) from None
+            raise UserError(f"Another process trains in {workdir}: wait for it or pass another --workdir.") from None
         yield

@@ -60,9 +60,7 @@ def _check_shapes(params: Params, shapes: Params, name: str) -> None:
                 )
     extra = [module for module in params if module not in shapes]
     if extra:
-        raise UserError(
-            f"{name} is of another model: {extra[0]} is not part of this one; change --config.model."
-        )
+        raise UserError(f"{name} is of another model: {extra[0]} is not part of this one; change --config.model.")
 
 
 def evaluate_checkpoint(loaded: Initial, config: RunConfig) -> Evaluation:

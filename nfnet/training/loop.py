@@ -34,9 +34,7 @@ from nfnet.training.sharding import batch_sharding, make_mesh, replicated, state
 from nfnet.training.state import Params, StepMetrics, TrainState
 from nfnet.training.step import StepConfig, init_state, make_evaluation_step, make_train_step
 
-_AHEAD = (
-    2  # steps dispatched before the host waits: enough to hide it, few enough to bound the batches in memory
-)
+_AHEAD = 2  # steps dispatched before the host waits: enough to hide it, few enough to bound the batches in memory
 # What may differ when a run is resumed: nothing that changes which parameters come out.
 _FREE = {
     "data": {"path", "workers", "threads"},
@@ -353,11 +351,7 @@ def _train(
                 _finish_log(run, position.step)
             return Outcome("finished", position.step, None)
         with contextlib.ExitStack() as stack:
-            log = (
-                stack.enter_context(RunLogWriter(workdir / LOG, run.header(), resumed_at))
-                if primary
-                else None
-            )
+            log = stack.enter_context(RunLogWriter(workdir / LOG, run.header(), resumed_at)) if primary else None
             tensorboard = config.training.tensorboard and primary
             events = stack.enter_context(_tensorboard(workdir / "tensorboard", tensorboard))
             show = stack.enter_context(make_progress(run.schedule.steps, position.step, visible=visible))
@@ -515,20 +509,14 @@ def _compile(run: _Run, key: Any) -> Any:
     return step.lower(state, batch, key).compile()
 
 
-def _stop_if_not_finite(
-    state: TrainState, checkpoints: Checkpoints, output: _Output, step: int, workdir: Path
-) -> None:
+def _stop_if_not_finite(state: TrainState, checkpoints: Checkpoints, output: _Output, step: int, workdir: Path) -> None:
     bad = int(state.first_bad_step)
     if bad < 0:
         return
     checkpoints.wait()
     output.end("diverged", step)
     saved = checkpoints.latest_step
-    kept = (
-        "no checkpoint was saved before"
-        if saved is None
-        else f"the checkpoint of step {saved} is the last good one"
-    )
+    kept = "no checkpoint was saved before" if saved is None else f"the checkpoint of step {saved} is the last good one"
     raise UserError(
         f"The loss or its gradient was not finite at step {bad} ({workdir}); {kept}: lower "
         "--config.optimiser.learning_rate or lengthen the warm-up, in an empty --workdir."

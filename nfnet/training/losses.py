@@ -30,9 +30,7 @@ def sigmoid_cross_entropy(
 LOSSES: dict[str, Loss] = {"softmax": softmax_cross_entropy, "sigmoid": sigmoid_cross_entropy}
 
 
-def smooth_labels(
-    labels: Int[Array, " batch"], num_classes: int, smoothing: float
-) -> Float[Array, "batch classes"]:
+def smooth_labels(labels: Int[Array, " batch"], num_classes: int, smoothing: float) -> Float[Array, "batch classes"]:
     """One-hot labels of which a share `smoothing` is spread evenly over all classes."""
     one_hot = jax.nn.one_hot(labels, num_classes)
     return (1 - smoothing) * one_hot + smoothing / num_classes

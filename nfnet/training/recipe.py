@@ -153,9 +153,7 @@ def make_schedule(config: OptimiserConfig, total_steps: int, steps_per_epoch: fl
 
 
 def _agc_sgd(config: OptimiserConfig, schedule: Schedule) -> optax.GradientTransformation:
-    return agc_sgd(
-        schedule, clipping=config.clipping, weight_decay=config.weight_decay, momentum=config.momentum
-    )
+    return agc_sgd(schedule, clipping=config.clipping, weight_decay=config.weight_decay, momentum=config.momentum)
 
 
 def _sgd(config: OptimiserConfig, schedule: Schedule) -> optax.GradientTransformation:

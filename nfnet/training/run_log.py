@@ -173,8 +173,7 @@ class RunLogWriter:
         except OSError as error:
             self.close()
             raise UserError(
-                f"{self._path} cannot be written ({error.strerror}): free some space and run the same "
-                f"command again."
+                f"{self._path} cannot be written ({error.strerror}): free some space and run the same command again."
             ) from None
         self._number += 1
 
@@ -224,9 +223,7 @@ def _parse(path: Path) -> list[dict[str, Any]]:
     if not content:
         raise UserError(f"The run log {path} is empty: the run has not started or the file was lost.")
     if not content.endswith(b"\n"):
-        raise UserError(
-            f"The run log {path} is truncated in its last line: resume the run or copy the file again."
-        )
+        raise UserError(f"The run log {path} is truncated in its last line: resume the run or copy the file again.")
     lines: list[dict[str, Any]] = []
     for number, text in enumerate(content.splitlines(), start=1):
         try:
@@ -255,9 +252,7 @@ def _build(kind: type[Any], line: Mapping[str, Any], path: Path) -> Any:
     try:
         return kind(**values)
     except TypeError as error:
-        raise UserError(
-            f"{path}, line {line['line'] + 1}: {str(error).split('() ')[-1]}: restore it."
-        ) from None
+        raise UserError(f"{path}, line {line['line'] + 1}: {str(error).split('() ')[-1]}: restore it.") from None
 
 
 def read_run_log(path: Path | str) -> RunLog:
@@ -284,8 +279,6 @@ def read_run_log(path: Path | str) -> RunLog:
         elif line["kind"] == "end":
             end = line["reason"]
         else:
-            raise UserError(
-                f"{path}, line {line['line'] + 1}: unknown kind {line['kind']!r}: update this package."
-            )
+            raise UserError(f"{path}, line {line['line'] + 1}: unknown kind {line['kind']!r}: update this package.")
     header = _build(Header, lines[0], path)
     return RunLog(path, lines[0]["run"], header, tuple(metrics), tuple(resumes), end)

@@ -79,9 +79,7 @@ class StepConfig:
         if batch % pairs:
             raise UserError(f"Mixing needs a batch size that is a multiple of {pairs}, not {batch}.")
         if pairs > 1 and config.data.repeats > 1 and batch // config.data.repeats % 2:
-            raise UserError(
-                f"Mixing needs an even number of different examples, not {batch // config.data.repeats}."
-            )
+            raise UserError(f"Mixing needs an even number of different examples, not {batch // config.data.repeats}.")
         return cls(
             num_classes=config.model.num_classes,
             mean=config.data.mean,
@@ -188,9 +186,7 @@ def make_train_step(
         mix_key, network_key = jax.random.split(jax.random.fold_in(key, state.step))
         images = normalise(batch["image"], config.mean, config.std)
         targets = smooth_labels(batch["label"], config.num_classes, config.label_smoothing)
-        images, targets = mix(
-            mix_key, images, targets, batch["weight"], config.mixup_alpha, config.cutmix_alpha
-        )
+        images, targets = mix(mix_key, images, targets, batch["weight"], config.mixup_alpha, config.cutmix_alpha)
         rows = {"image": images, "target": targets, "label": batch["label"], "weight": batch["weight"]}
         parts = {name: _split(value, config.accumulate) for name, value in rows.items()}
         params = state.params

@@ -79,9 +79,7 @@ class Study:
         if not self.models or not self.epochs or self.learning_rates.points < 1 or self.parallel < 1:
             raise UserError("A study needs at least one model, epoch budget, learning rate and process.")
         if list(self.epochs) != sorted(set(self.epochs)) or self.epochs[0] <= 0:
-            raise UserError(
-                f"epochs are {list(self.epochs)}: list positive budgets in rising order, each once."
-            )
+            raise UserError(f"epochs are {list(self.epochs)}: list positive budgets in rising order, each once.")
         if not self.learning_rates.centre > 0:
             raise UserError(f"learning_rates.centre is {self.learning_rates.centre}, but must be positive.")
 
@@ -139,13 +137,9 @@ def load_study(path: Path) -> Study:
     models = values.get("models")
     if isinstance(models, list):
         values["models"] = {name: {} for name in models}
-    missing = [
-        key for key in ("config", "workdir", "models", "epochs", "learning_rates") if key not in values
-    ]
+    missing = [key for key in ("config", "workdir", "models", "epochs", "learning_rates") if key not in values]
     if missing:
-        raise UserError(
-            f"The study {path} lacks {', '.join(missing)}: see nfnet/configs/studies for examples."
-        )
+        raise UserError(f"The study {path} lacks {', '.join(missing)}: see nfnet/configs/studies for examples.")
     return from_mapping(Study, values, str(path))
 
 

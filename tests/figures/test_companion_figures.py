@@ -17,7 +17,12 @@ from paper.results import MODELS, run_name
 from paper.study import Study
 
 OURS = tuple(name for name in registry.names() if not name[-1].isdigit())
-NO_UNIT = {"Training epochs", "Optimal learning rate", "TPU-v4 core hours"}  # their names say it, or they have none
+NO_UNIT = {
+    "Training epochs",
+    "Optimal learning rate",
+    "TPU-v4 core hours",
+    "FLOPs",
+}  # their names say it, or they have none
 
 
 def headline(figure: Figure) -> str:
@@ -85,7 +90,7 @@ def points_of(axes: Axes) -> np.ndarray:
     at = [axes.transData.transform(line.get_xydata()) for line in axes.lines if line.get_marker() != "None"]
     clouds = [points for points in axes.collections if isinstance(points, PathCollection)]
     at += [axes.transData.transform(np.asarray(points.get_offsets())) for points in clouds]
-    return np.vstack([part for part in at if len(part)])
+    return np.vstack([np.empty((0, 2)), *(part for part in at if len(part))])
 
 
 @pytest.mark.parametrize("name", registry.names())

@@ -73,7 +73,7 @@ def test_default_is_every_figure_in_every_format(monkeypatch: pytest.MonkeyPatch
     [
         (["figur2"], "No figure is called 'figur2'; known are figure1, figure2"),
         (["scalinglaw"], "did you mean scaling_law?"),
-        (["figure1", "zzz"], "loss_vs_error, utilisation.\n"),
+        (["figure1", "zzz"], "vit_advantage, vit_fewshot.\n"),
         (["--format", "pdg"], "No format is called 'pdg'; known are pdf, svg, png; did you mean png?"),
         (["--format", ","], "--format names no format; known are pdf, svg, png."),
     ],

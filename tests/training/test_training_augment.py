@@ -51,9 +51,7 @@ def test_shift_moves_zeros_in():
 @pytest.mark.parametrize("crop", ["random_resized", "pad", "none"])
 def test_training_images_depend_on_the_generator_alone(crop):
     augmentation = Augmentation(24, crop, randaugment_layers=2, randaugment_magnitude=5)
-    first, again, other = (
-        train_image(IMAGE, augmentation, np.random.default_rng(seed)) for seed in (1, 1, 2)
-    )
+    first, again, other = (train_image(IMAGE, augmentation, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert first.shape == (24, 24, 3)
     assert first.flags["C_CONTIGUOUS"]
     np.testing.assert_array_equal(first, again)

@@ -76,9 +76,7 @@ def test_checkpoints_of_another_model_are_refused(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=1)
     checkpoints.save(3, state(3), meta())
     checkpoints.wait()
-    with pytest.raises(
-        UserError, match=r"checkpoints/3/params is of another .*stem_conv0/w has shape \(3, 4\)"
-    ):
+    with pytest.raises(UserError, match=r"checkpoints/3/params is of another .*stem_conv0/w has shape \(3, 4\)"):
         restore(checkpoints, state(0, (3, 5)))
     other = init_state(state(3).params, optax.adam(0.1), 0.9)
     with pytest.raises(UserError, match="checkpoints/3/optimiser is of another model or optimiser"):

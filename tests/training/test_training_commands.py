@@ -149,9 +149,7 @@ def test_ten_kills_by_the_system_change_nothing(tmp_path, compilation_cache):
     assert train.main(["--config", file, "--workdir", killed]) == 0
     log = read_run_log(f"{killed}/log.jsonl")
     assert len(log.resumes) >= 8
-    assert [m.train_loss for m in log.metrics] == [
-        m.train_loss for m in read_run_log(f"{whole}/log.jsonl").metrics
-    ]
+    assert [m.train_loss for m in log.metrics] == [m.train_loss for m in read_run_log(f"{whole}/log.jsonl").metrics]
     assert same(*(load_parameters(f"{w}/checkpoints", average=False).params for w in (killed, whole)))
 
 

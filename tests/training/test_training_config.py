@@ -100,9 +100,7 @@ def test_bad_files_are_told(tmp_path):
     path.write_text("def get_config(): return 1 / 0")
     with pytest.raises(UserError, match=r"bad.py cannot be used: ZeroDivisionError"):
         load_config(str(path))
-    path.write_text(
-        "from ml_collections import ConfigDict\ndef get_config(): return ConfigDict({'modle': {}})"
-    )
+    path.write_text("from ml_collections import ConfigDict\ndef get_config(): return ConfigDict({'modle': {}})")
     with pytest.raises(UserError, match=r"'modle'.*'model'"):
         load_config(str(path))
     path.write_text("def get_config(): return 3")

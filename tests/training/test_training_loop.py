@@ -142,9 +142,7 @@ def test_two_processes_cannot_share_a_folder(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     broken = tiny(optimiser={"learning_rate": 1e30, "warmup_steps": 8}, training={"save_every": 1})
-    with pytest.raises(
-        UserError, match=r"not finite at step \d+ .*the checkpoint of step \d+ is the last good"
-    ):
+    with pytest.raises(UserError, match=r"not finite at step \d+ .*the checkpoint of step \d+ is the last good"):
         train(broken, tmp_path, visible=False)
     log = read_run_log(tmp_path / "log.jsonl")
     assert log.end == "diverged"

@@ -63,9 +63,7 @@ def test_hosts_and_workers_do_not_change_the_batches(hosts, workers):
     schedule = Schedule(30, 1.7, 8, repeats=2)
     whole = stream(30, schedule, RANDOM)
     start = 3
-    parts = [
-        stream(30, schedule, RANDOM, start, host=host, hosts=hosts, workers=workers) for host in range(hosts)
-    ]
+    parts = [stream(30, schedule, RANDOM, start, host=host, hosts=hosts, workers=workers) for host in range(hosts)]
     assert len(whole) - start == len(parts[0])
     for index, batch in enumerate(whole[start:]):
         for key in batch:

@@ -27,9 +27,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def idx(array: np.ndarray) -> bytes:
-    return (
-        b"\x00\x00\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
-    )
+    return b"\x00\x00\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
 def test_digits_are_split_without_overlap():

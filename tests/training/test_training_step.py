@@ -125,9 +125,7 @@ def test_accumulation_changes_nothing(sam_rho):
     whole = dataclasses.replace(PLAIN, sam_rho=sam_rho)
     expected, one = run(whole, data, optimiser=optax.adam(0.1), steps=3)
     result, four = run(dataclasses.replace(whole, accumulate=4), data, optimiser=optax.adam(0.1), steps=3)
-    np.testing.assert_allclose(
-        result.params["linear"]["w"], expected.params["linear"]["w"], rtol=2e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(result.params["linear"]["w"], expected.params["linear"]["w"], rtol=2e-4, atol=1e-5)
     assert four.loss == pytest.approx(one.loss, rel=1e-5)
     assert four.correct == one.correct
 
@@ -196,12 +194,8 @@ def test_losses_by_hand():
     softmax_loss = -(labels * np.log(softmax(logits))).sum()
     p = 1 / (1 + np.exp(-logits))
     sigmoid_loss = -(labels * np.log(p) + (1 - labels) * np.log(1 - p)).sum()
-    assert float(LOSSES["softmax"](jnp.array(logits), jnp.array(labels))[0]) == pytest.approx(
-        softmax_loss, rel=1e-5
-    )
-    assert float(LOSSES["sigmoid"](jnp.array(logits), jnp.array(labels))[0]) == pytest.approx(
-        sigmoid_loss, rel=1e-5
-    )
+    assert float(LOSSES["softmax"](jnp.array(logits), jnp.array(labels))[0]) == pytest.approx(softmax_loss, rel=1e-5)
+    assert float(LOSSES["sigmoid"](jnp.array(logits), jnp.array(labels))[0]) == pytest.approx(sigmoid_loss, rel=1e-5)
     np.testing.assert_allclose(smooth_labels(jnp.array([1]), 4, 0.2), [[0.05, 0.85, 0.05, 0.05]], rtol=1e-6)
 
 
@@ -291,10 +285,6 @@ def test_nfnet_optimiser_and_forward_fit_the_step():
         "unreadable": jax.ShapeDtypeStruct((64,), jnp.bool_),
     }
     new_state, metrics = jax.eval_shape(step, state, images, KEY)
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), new_state) == jax.tree.map(
-        lambda x: (x.shape, x.dtype), state
-    )
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), new_state) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert metrics.loss.shape == ()
-    assert all(
-        leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(hk.data_structures.to_mutable_dict(shapes))
-    )
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(hk.data_structures.to_mutable_dict(shapes)))

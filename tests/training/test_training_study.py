@@ -135,9 +135,7 @@ def test_a_study_runs_and_is_left_alone_when_done(tmp_path, capsys):
 
 
 def test_failures_are_told_and_other_runs_done(tmp_path, capsys):
-    path = write_study(
-        tmp_path, strategy='"grid"', epochs="[0.25]", learning_rates="{centre = 0.2, points = 1}"
-    )
+    path = write_study(tmp_path, strategy='"grid"', epochs="[0.25]", learning_rates="{centre = 0.2, points = 1}")
     study = load_study(tmp_path / "study.toml")
     attempted = []
 

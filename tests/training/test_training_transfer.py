@@ -27,9 +27,7 @@ def test_the_body_is_loaded_and_the_head_reset(classes):
 def test_what_does_not_fit_is_told():
     fresh = params(5, 0.0, more={"w": np.zeros(3)})
     loaded = params(5, 1.0, other={"w": np.ones(2)}, more={"w": np.ones(4)})
-    with pytest.raises(
-        UserError, match=r"another model .*1 skipped \(more/w\); 1 left over \(other/w\).*--partial"
-    ):
+    with pytest.raises(UserError, match=r"another model .*1 skipped \(more/w\); 1 left over \(other/w\).*--partial"):
         transfer(fresh, loaded)
     result, report = transfer(fresh, loaded, partial=True)
     assert (result["more"]["w"] == 0).all()
