@@ -332,6 +332,7 @@ class Matched:
             Scenario("sweep, FLOPs with fine-tuning", sweep_only, axis="total_flops"),
             Scenario("with later points", everything),
             Scenario("with later points, at stated hours", everything, stated=True),
+            Scenario("with later points, interpolated", everything, interpolated=True),
             Scenario("with later points, 384 px only", lambda runs: runs.resolution == 384),
             Scenario("with later points, by FLOPs", everything, axis="flops"),
             Scenario("with later points, repeated augmentation", everything, everything),

@@ -148,7 +148,7 @@ def test_advantage_summarises_every_choice(drawn: dict[str, Figure], study: Stud
     assert {text.get_text() for text in share.get_yticklabels()} == set(rows.label)
     floor = np.floor(1000 * table.share_led.min()) / 10
     assert f"{floor:g}% or more" in title(drawn["vit_advantage"])
-    assert "ViTs lead beyond" in title(drawn["vit_advantage"])
+    assert "ViT-G/14 has the lowest error of all" in subtitle(drawn["vit_advantage"])
 
 
 def test_advantage_headline_follows_the_data(study: Study) -> None:
@@ -159,8 +159,8 @@ def test_advantage_headline_follows_the_data(study: Study) -> None:
     rows = pd.DataFrame(
         {"label": ["x", "y"], "conversion": ["mid", "mid"], "share_led": [0.5, 1.0], "least": [-2.0, 1.0]}
     )
-    figure = vit_advantage.draw(panels, rows, 107_000)
-    assert title(figure) == "NFNets lead at 50% or more of their budgets under every choice"
+    figure = vit_advantage.draw(panels, rows, 107_000, "F7+")
+    assert title(figure) == "NFNets lead at 50% or more of their budgets under every choice tested"
     assert "Least for: x." in subtitle(figure)
     assert "by 2.00 points or less" in subtitle(figure)
 
