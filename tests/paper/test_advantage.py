@@ -93,7 +93,9 @@ def test_moving_a_family_moves_the_advantage_by_as_much(study):
 
 def test_dearer_vision_transformers_never_do_better(study):
     for scenario in study.matched.scenarios[:13]:
-        if scenario.axis == "hours":
+        # Where frontiers are interpolated, later points (whose central hours are stated) change what lies between.
+        moved_together = not (scenario.interpolated and scenario.name.startswith("with later"))
+        if scenario.axis == "hours" and moved_together:
             low, mid, high = (study.matched.advantage(scenario, conversion).points for conversion in CONVERSIONS)
             assert (low <= mid).all(), scenario.name
             assert (mid <= high).all(), scenario.name
