@@ -85,7 +85,7 @@ def warmup_cosine(
     if warmup_steps:
         rise = optax.linear_schedule(start, peak, warmup_steps)
         schedule = optax.join_schedules([rise, schedule], [warmup_steps])
-    # optax counts steps in int32, whose quotients would be float32 even where all else is float64.
+    # Steps are counted in int32, whose quotients would be float32 even where all else is float64.
     return lambda step: schedule(jnp.asarray(step, float))
 
 
@@ -115,7 +115,7 @@ def ema_update(average: Tree, params: Tree, step: int | Int[Array, ""], decay: f
 
 
 def _ema_step(step: int | Int[Array, ""], decay: float) -> Float[Array, ""]:
-    return jnp.maximum(1 - decay, 9 / (10 + jnp.asarray(step)))
+    return jnp.maximum(1 - decay, 9 / (10 + jnp.asarray(step, float)))
 
 
 def _mark(params: hk.Params, rule: Callable[[str, str], bool]) -> Mask:

@@ -187,6 +187,7 @@ _TIMM_LAYERS = {
     "attn_last.fc1": "squeeze_excite/~/linear",
     "attn_last.fc2": "squeeze_excite/~/linear_1",
 }
+_TIMM_KINDS = ("weight", "bias", "gain", "skipinit_gain")
 _TIMM_NAME = re.compile(
     r"stem\.conv(?P<stem>[1-9])|stages\.(?P<stage>\d+)\.(?P<index>\d+)(?:\.(?P<layer>.+))?"
     r"|(?P<final>final_conv)|(?P<head>head\.fc)"
@@ -210,7 +211,7 @@ def from_timm(state: State, source: str = "state dict") -> Arrays:
     for key, value in state.items():
         path, _, kind = key.rpartition(".")
         match = _TIMM_NAME.fullmatch(path)
-        module = _timm_module(match, numbers) if match else None
+        module = _timm_module(match, numbers) if match and kind in _TIMM_KINDS else None
         if module is None:
             raise UserError(f"{source}: {key} is no parameter of timm's dm_nfnet networks.")
         try:

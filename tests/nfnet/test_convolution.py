@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export, lax
+from support.networks import quick_jit
 
 from nfnet.convolution import conv
 
@@ -45,7 +46,7 @@ def test_agrees_with_the_plain_operation(kernel, stride, groups, channels, filte
             y = function(x, w, stride=stride, groups=groups)
             return jnp.sum(jnp.sin(y)), y
 
-        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(x, w)
+        return quick_jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(x, w)
 
     for actual, expected in zip(jax.tree.leaves(run(conv)), jax.tree.leaves(run(reference)), strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import golden
-from support.networks import TINY, abstract_parameters, network
+from support.networks import TINY, abstract_parameters, network, quick_jit
 
 from nfnet import UserError
 from nfnet.optim import agc_sgd, ema_decay, ema_update, is_clipped, is_decayed, warmup_cosine
@@ -47,7 +47,7 @@ def trajectory_error(dtype, **changes):
     params = tree("param", 0, dtype)
     state = optimiser.init(params)
 
-    @jax.jit
+    @quick_jit
     def update(params, state, gradients):
         updates, state = optimiser.update(gradients, state, params)
         return optax.apply_updates(params, updates), state

@@ -190,6 +190,7 @@ def test_missing_and_empty_files_are_refused(tmp_path):
         {"layer1.weight": np.zeros((2, 2))},
         {"stages.0.0.conv9.weight": np.zeros((2, 2))},
         {"stem.conv1.weight": np.zeros(2)},
+        {"stem.conv1.running_mean": np.zeros(2)},
     ],
 )
 def test_other_state_dicts_are_refused(state):
