@@ -375,6 +375,12 @@ def find_variant(variant: str | NFNetConfig, plus_width: PlusWidth = "published"
     return config
 
 
+def is_classifier(module: str) -> bool:
+    """Returns whether a module name is the classifier's, whose weight is never clipped or transferred."""
+    # Squeeze-excite has layers of the same name.
+    return module.endswith("/~/linear") and "squeeze_excite" not in module
+
+
 def _validate(config: NFNetConfig) -> None:
     """Raises UserError unless the fields describe a network."""
     stages = len(config.widths)

@@ -15,6 +15,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from nfnet.errors import UserError
+from nfnet.model import is_classifier
 
 Mask = Mapping[str, Mapping[str, bool]]
 Tree = TypeVar("Tree")
@@ -55,7 +56,7 @@ def agc_sgd(
 
 def is_clipped(params: hk.Params) -> Mask:
     """Marks what gradient clipping applies to: everything but the weight of the classifier."""
-    return _mark(params, lambda module, name: not (_is_classifier(module) and name == "w"))
+    return _mark(params, lambda module, name: not (is_classifier(module) and name == "w"))
 
 
 def is_decayed(params: hk.Params) -> Mask:
@@ -121,8 +122,3 @@ def _ema_step(step: int | Int[Array, ""], decay: float) -> Float[Array, ""]:
 
 def _mark(params: hk.Params, rule: Callable[[str, str], bool]) -> Mask:
     return {module: {name: rule(module, name) for name in group} for module, group in params.items()}
-
-
-def _is_classifier(module: str) -> bool:
-    # Squeeze-excite has layers of the same name.
-    return module.endswith("/~/linear") and "squeeze_excite" not in module

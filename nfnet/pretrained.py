@@ -1,0 +1,348 @@
+"""Reads checkpoints made elsewhere: the released NFNets, and timm's port of them.
+
+    params = network.init(rng, images, True)
+    checkpoint = load_checkpoint("F0_haiku.npz", params)
+    logits = network.apply(checkpoint.params, None, images, False)["logits"]
+
+Two formats are known by their contents. The released files F0 to F6 are pickles of {module: {name: array}},
+in spite of their suffix, and unpickling can run any code: here nothing but NumPy arrays can come out of
+one. timm's state dicts are read from .safetensors or .npz files.
+
+timm's networks are not quite the same function: they use the exact GELU and another floor under the
+variance in weight standardization, which changes the logits of F0 by about 2%. `timm_config` builds the
+network that timm's weights belong to; released weights belong to `VARIANTS` as they are.
+"""
+
+import codecs
+import dataclasses
+import io
+import json
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import haiku as hk
+import jax.numpy as jnp
+import numpy as np
+
+from nfnet.errors import UserError
+from nfnet.model import NFNetConfig, find_variant, is_classifier
+
+State = Mapping[str, np.ndarray]
+Arrays = Mapping[str, Mapping[str, np.ndarray]]
+
+_OTHER_NETWORK = "build the network that the file belongs to"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """Parameters for a network, and where they come from.
+
+    Attributes:
+        params: A value for every parameter of the network.
+        loaded: Names "module/name" of those taken from the file.
+        skipped: Names of those left as they were.
+        left_over: Names of those in the file that the network does not have.
+    """
+
+    params: hk.Params
+    loaded: tuple[str, ...]
+    skipped: tuple[str, ...]
+    left_over: tuple[str, ...]
+
+    def summary(self) -> str:
+        """Returns one line that counts what was loaded, skipped and left over."""
+        counts = (
+            f"{len(names)} {label}" + (f" ({names[0]} ...)" if names and label != "loaded" else "")
+            for label, names in (
+                ("loaded", self.loaded),
+                ("skipped", self.skipped),
+                ("left over", self.left_over),
+            )
+        )
+        return "parameters: " + ", ".join(counts)
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str], initial: hk.Params, *, replace_head: bool = False, strict: bool = True
+) -> Checkpoint:
+    """Loads a released NFNet or timm's weights into a network.
+
+    Args:
+        path: A released checkpoint, or a timm state dict as .safetensors or .npz.
+        initial: The network's parameters as initialized.
+        replace_head: Keep the initial classifier, e.g. for another number of classes.
+        strict: Refuse files that lack parameters of the network or have others. Shapes must always agree.
+
+    Raises:
+        UserError: If the file cannot be read, holds anything but arrays, or belongs to another network.
+    """
+    return merge(read_checkpoint(path), initial, Path(path).name, replace_head=replace_head, strict=strict)
+
+
+def merge(
+    found: Arrays | hk.Params,
+    initial: hk.Params,
+    source: str,
+    *,
+    replace_head: bool = False,
+    strict: bool = True,
+) -> Checkpoint:
+    """Replaces a network's initial parameters by those found elsewhere.
+
+    Args:
+        found: Parameters {module: {name: array}} to take.
+        initial: The network's parameters as initialized; they give names, shapes and types.
+        source: Where the found ones come from, for error messages.
+        replace_head: See `load_checkpoint`.
+        strict: See `load_checkpoint`.
+
+    Raises:
+        UserError: For the first parameter of the network that is missing or has another shape, or the first
+            one found that the network does not have.
+    """
+    values, loaded, skipped = {}, [], []
+    for module, group in initial.items():
+        values[module] = dict(group)
+        for name, value in group.items():
+            key = f"{module}/{name}"
+            candidate = found.get(module, {}).get(name)
+            if (replace_head and is_classifier(module)) or (candidate is None and not strict):
+                skipped.append(key)
+                continue
+            if candidate is None:
+                raise UserError(f"{source}: parameter {key} is missing: {_OTHER_NETWORK}.")
+            if candidate.shape != value.shape:
+                remedy = "pass replace_head=True" if is_classifier(module) else _OTHER_NETWORK
+                raise UserError(
+                    f"{source}: parameter {key} has shape {candidate.shape}, but the network needs "
+                    f"{value.shape}: {remedy}."
+                )
+            values[module][name] = jnp.asarray(candidate, value.dtype)
+            loaded.append(key)
+    left_over = tuple(
+        f"{module}/{name}"
+        for module, group in found.items()
+        for name in group
+        if name not in initial.get(module, {})
+    )
+    if left_over and strict:
+        raise UserError(f"{source}: the network has no parameter {left_over[0]}: {_OTHER_NETWORK}.")
+    return Checkpoint(values, tuple(loaded), tuple(skipped), left_over)
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Arrays:
+    """Reads the parameters of a released checkpoint or of timm's, as {module: {name: array}}.
+
+    Raises:
+        UserError: If the file cannot be read or holds anything but arrays.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    name = Path(path).name
+    if data.startswith(b"PK"):
+        return from_timm(_read_npz(data, name), name)
+    if data[8:9] == b"{":
+        return from_timm(_read_safetensors(data, name), name)
+    return _read_pickle(data, name)
+
+
+def timm_config(variant: str) -> NFNetConfig:
+    """Returns the network that timm's dm_nfnet weights belong to: exact GELU, variance floor added.
+
+    Raises:
+        UserError: If the variant is unknown.
+    """
+    return dataclasses.replace(find_variant(variant), activation="gelu_erf", floor="add")
+
+
+# timm's name of each layer -> ours, and how its weight becomes ours.
+_TIMM_LAYERS = {
+    "downsample.conv": "conv_shortcut",
+    "conv1": "conv0",
+    "conv2": "conv1",
+    "conv2b": "conv1b",
+    "conv3": "conv2",
+    "attn_last.fc1": "squeeze_excite/~/linear",
+    "attn_last.fc2": "squeeze_excite/~/linear_1",
+}
+_TIMM_NAME = re.compile(
+    r"stem\.conv(?P<stem>[1-9])|stages\.(?P<stage>\d+)\.(?P<index>\d+)(?:\.(?P<layer>.+))?"
+    r"|(?P<final>final_conv)|(?P<head>head\.fc)"
+)
+
+
+def from_timm(state: State, source: str = "state dict") -> Arrays:
+    """Renames and transposes a state dict of timm's dm_nfnet models.
+
+    Args:
+        state: Arrays by timm's names, filters in OIHW layout.
+        source: Where they come from, for error messages.
+
+    Raises:
+        UserError: If a name is none of timm's NFNet.
+    """
+    matches = [match for match in map(_TIMM_NAME.match, state) if match]
+    blocks = sorted({(int(match["stage"]), int(match["index"])) for match in matches if match["stage"]})
+    numbers = {block: number for number, block in enumerate(blocks)}
+    params: dict[str, dict[str, np.ndarray]] = {}
+    for key, value in state.items():
+        path, _, kind = key.rpartition(".")
+        match = _TIMM_NAME.fullmatch(path)
+        module = _timm_module(match, numbers) if match else None
+        if module is None:
+            raise UserError(f"{source}: {key} is no parameter of timm's dm_nfnet networks.")
+        try:
+            name, array = _timm_value(module, kind, value)
+        except ValueError as error:
+            raise UserError(
+                f"{source}: {key} has shape {value.shape}, which timm's does not have."
+            ) from error
+        params.setdefault(module, {})[name] = array
+    return params
+
+
+def _timm_module(match: re.Match[str], numbers: Mapping[tuple[int, int], int]) -> str | None:
+    if match["stem"]:
+        return f"NFNet/~/stem_conv{int(match['stem']) - 1}"
+    if match["final"]:
+        return "NFNet/~/final_conv"
+    if match["head"]:
+        return "NFNet/~/linear"
+    number = numbers[int(match["stage"]), int(match["index"])]
+    block = f"NFNet/~/nf_block_{number}" if number else "NFNet/~/nf_block"
+    if match["layer"] is None:
+        return block
+    layer = _TIMM_LAYERS.get(match["layer"])
+    return layer and f"{block}/~/{layer}"
+
+
+def _timm_value(module: str, kind: str, value: np.ndarray) -> tuple[str, np.ndarray]:
+    if kind == "skipinit_gain":
+        return "skip_gain", value.reshape(())
+    if kind == "gain":
+        return "gain", value.reshape(-1)
+    linear = "linear" in module.rsplit("/", 1)[1]
+    if kind == "bias":
+        return ("b" if linear else "bias"), value
+    if linear:  # [out, in] or, in squeeze-excite, [out, in, 1, 1]
+        return "w", value.reshape(value.shape[:2]).T
+    return "w", value.transpose(2, 3, 1, 0)
+
+
+def _read_npz(data: bytes, name: str) -> State:
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{name} is truncated or no archive of plain NumPy arrays.") from error
+
+
+_SAFETENSORS_TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
+
+
+def _read_safetensors(data: bytes, name: str) -> State:
+    """Reads the format: length of a JSON header, the header, and the arrays' bytes in row-major order."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    try:
+        header = json.loads(data[8:start])
+        header.pop("__metadata__", None)
+        state = {}
+        for key, entry in header.items():
+            begin, end = entry["data_offsets"]
+            if not 0 <= begin <= end <= len(data) - start:
+                raise ValueError(f"{key} lies outside the file")
+            flat = np.frombuffer(data[start + begin : start + end], _SAFETENSORS_TYPES[entry["dtype"]])
+            state[key] = flat.reshape(entry["shape"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{name} is truncated or no safetensors file of floating-point arrays.") from error
+    return state
+
+
+def _read_pickle(data: bytes, name: str) -> Arrays:
+    try:
+        content = _ArrayUnpickler(io.BytesIO(data), name).load()
+    except UserError:
+        raise
+    except Exception as error:  # a damaged pickle can fail anywhere
+        raise UserError(f"{name} is truncated or no checkpoint of a known format.") from error
+    if not isinstance(content, dict) or not content:
+        kind = type(content).__name__
+        raise UserError(f"{name} holds no parameters {{module: {{name: array}}}}, but a {kind}.")
+    params: dict[str, dict[str, np.ndarray]] = {}
+    for module, group in content.items():
+        if not isinstance(group, dict):
+            kind = type(group).__name__
+            raise UserError(f"{name}: {module} is no module with parameters, but a {kind}.")
+        params[module] = {}
+        for key, value in group.items():
+            if not isinstance(value, np.ndarray) or not jnp.issubdtype(value.dtype, jnp.floating):
+                raise UserError(f"{name}: parameter {module}/{key} is no floating-point array.")
+            params[module][key] = value
+    return params
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles containers of NumPy arrays and nothing else.
+
+    Each function that a pickle of arrays may call is replaced by one of our own; any other is refused, so
+    that no code of the file's choice runs.
+    """
+
+    def __init__(self, file: io.BytesIO, name: str):
+        super().__init__(file, encoding="latin1")
+        self.name = name
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Returns the stand-in for a global, or refuses the file."""
+        for spelling, usual in _SPELLINGS.items():
+            module = module.replace(spelling, usual)
+        if (module, name) == ("dill._dill", "_get_attr"):
+            return self.find_class  # dill writes some globals as attributes of a module it imports
+        if (module, name) not in _STAND_INS:
+            raise UserError(
+                f"{self.name} refers to {module}.{name}: only NumPy arrays are loaded from a pickle."
+            )
+        return _STAND_INS[module, name]
+
+
+def _reconstruct(kind: type, shape: tuple[int, ...], typecode: bytes) -> np.ndarray:
+    return np.ndarray(shape, np.int8)  # the state that follows sets shape, type and contents
+
+
+def _create_array(
+    function: Callable[..., np.ndarray], args: tuple[Any, ...], state: tuple[Any, ...], attributes: Any = None
+) -> np.ndarray:
+    array = function(*args)
+    array.__setstate__(state)
+    return array
+
+
+def _scalar(dtype: np.dtype, data: bytes) -> np.ndarray:
+    return np.frombuffer(data, dtype).reshape(())
+
+
+def _from_buffer(data: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if order == "F" else "C")
+
+
+# Modules have moved between versions of NumPy.
+_SPELLINGS = {"numpy._core": "numpy.core", "numpy.core._multiarray_umath": "numpy.core.multiarray"}
+
+_STAND_INS: Mapping[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+    ("dill._dill", "_create_array"): _create_array,
+    ("dill._dill", "_import_module"): lambda name, safe=False: name,
+    ("collections", "OrderedDict"): dict,
+    ("_codecs", "encode"): lambda text, encoding: codecs.encode(str(text), "latin1"),
+}
