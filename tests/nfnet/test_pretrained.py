@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import golden
-from support.networks import abstract_parameters, network
+from support.networks import abstract_parameters, network, quick_jit
 
 from nfnet import NFNetConfig, UserError
 from nfnet.pretrained import from_timm, load_checkpoint, merge, timm_config
@@ -60,7 +60,7 @@ def test_loaded_parameters_run():
     checkpoint = load_checkpoint(FILES / "tiny_dill_0.3.3.npz", initial())
     net = network(5, TINY_CHECKPOINT)
     images = golden.make_images(1, 16, 0)
-    apply = jax.jit(lambda params: net.apply(params, None, images, False)["logits"])
+    apply = quick_jit(lambda params: net.apply(params, None, images, False)["logits"])
     np.testing.assert_array_equal(apply(checkpoint.params), apply(stored()))
 
 
@@ -229,7 +229,7 @@ def test_timm_weights_give_timms_outputs():
     shapes = abstract_parameters(net)
     checkpoint = merge(from_timm(state), shapes, "golden")
     assert not checkpoint.skipped
-    outputs = jax.jit(lambda p, x: net.apply(p, None, x, False))(checkpoint.params, images)
+    outputs = quick_jit(lambda p, x: net.apply(p, None, x, False))(checkpoint.params, images)
     assert golden.deviation(outputs["logits"], expected["logits"]) < 1e-5
     assert golden.deviation(outputs["pool"], expected["features"]) < 1e-5
 
@@ -245,7 +245,7 @@ def test_timm_differs_in_gelu_and_variance_floor_alone():
     for activation in ("gelu", "gelu_erf"):
         for floor in ("clamp", "add"):
             config = dataclasses.replace(timm_config("F0"), activation=activation, floor=floor)
-            apply = jax.jit(hk.without_apply_rng(network(1000, config)).apply, static_argnums=2)
+            apply = quick_jit(hk.without_apply_rng(network(1000, config)).apply, static_argnums=2)
             outputs = apply(params, images, False)
             deviations[activation, floor] = golden.deviation(outputs["logits"], expected["logits"])
     assert deviations["gelu_erf", "add"] < 1e-12

@@ -1,5 +1,7 @@
 """Small networks and shorthands that tests of the NFNet family share."""
 
+from functools import partial
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,9 @@ TINY = NFNetConfig(
     stem_widths=(8,),
     stem_strides=(2, 1),
 )
+
+# What a test runs once is compiled quickly rather than well.
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def network(num_classes, variant, **kwargs):
