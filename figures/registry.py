@@ -23,6 +23,10 @@ FIGURES = {
     "compute_optimal": "optimal model size and epoch budget against compute, by three routes",
     "loss_vs_error": "held-out loss against top-1 error after fine-tuning of the same checkpoints",
     "utilisation": "hardware utilisation that each run's compute implies",
+    "family_cost": "where parameters and multiply-adds of each variant go",
+    "signal_propagation": "variance along the blocks at initialisation, beside what beta expects",
+    "agc_at_work": "which units adaptive gradient clipping clips, and what that prevents",
+    "accuracy_latency": "ImageNet top-1 accuracy of F0 to F6 against training latency (Brock et al. 2021)",
 }
 """What each figure shows; the module of a figure bears its name."""
 

@@ -85,7 +85,7 @@ def points_of(axes: Axes) -> np.ndarray:
     at = [axes.transData.transform(line.get_xydata()) for line in axes.lines if line.get_marker() != "None"]
     clouds = [points for points in axes.collections if isinstance(points, PathCollection)]
     at += [axes.transData.transform(np.asarray(points.get_offsets())) for points in clouds]
-    return np.vstack([part for part in at if len(part)])
+    return np.vstack([np.empty((0, 2)), *(part for part in at if len(part))])
 
 
 @pytest.mark.parametrize("name", registry.names())
