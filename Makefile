@@ -14,10 +14,10 @@ export JAX_PLATFORMS ?= cpu
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help reproduce test test-slow notebooks readme lint lock lab clean
+.PHONY: help reproduce test test-slow notebooks readme train-digits lint lock lab clean
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-10s  %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 reproduce: .venv/.analysis ## every figure, table, fit and claim, from the logged results into build/
 	$(PY) -m figures.reproduce
@@ -36,6 +36,10 @@ notebooks: .venv/.analysis ## execute the notebooks and store their outputs
 
 readme: .venv/.analysis ## bring the README's pictures, verdicts and times up to date
 	$(PY) tools/update_readme.py
+
+train-digits: .venv/.dev ## train the embedded default on digits, under two minutes on two cores, into runs/digits
+	$(PY) -m nfnet.train --config nfnet/configs/digits.py --workdir runs/digits
+	$(PY) -m nfnet.evaluate --config nfnet/configs/digits.py --checkpoint runs/digits
 
 lint: .venv/.dev ## linter, formatter and type checker
 	$(PY) -m ruff check

@@ -20,7 +20,10 @@ from paper.clipping import CLIPPING, EPS, Clipping, clipping
 if TYPE_CHECKING:
     from paper.study import Study
 
-__all__ = ["draw", "from_study", "part_of"]
+__all__ = ["GRADIENT_FLOOR", "draw", "from_study", "part_of"]
+
+GRADIENT_FLOOR = 1e-13
+"""Norm up to which a gradient is none: units that cannot act on the loss get rounding errors at most."""
 
 
 def part_of(units: pd.DataFrame) -> pd.Series:
@@ -52,7 +55,7 @@ def draw(units: pd.DataFrame, losses: pd.DataFrame, threshold: float, eps: float
     width, height = 7.2, 3.95
     figure = Figure(figsize=(width, height))
     units = units[~units.exempt]
-    seen = units[units.gradient > 0]
+    seen = units[units.gradient > GRADIENT_FLOOR]
     x = np.maximum(seen.norm, eps)
     xlim = (eps / 2, float(x.max()) * 2)
     ylim = (float(seen.gradient.min()) / 3, max(float(seen.gradient.max()), threshold * xlim[1]) * 3)
@@ -75,8 +78,8 @@ def draw(units: pd.DataFrame, losses: pd.DataFrame, threshold: float, eps: float
         axes.set_title(
             f"Step {step}: {100 * mine.clipped.mean():.0f}% of units clipped", fontsize=8, loc="left", color=style.INK
         )
-        silent = (mine.gradient == 0).mean()
-        if silent > 0:
+        silent = (mine.gradient <= GRADIENT_FLOOR).mean()
+        if silent > 0.005:
             axes.annotate(
                 f"{100 * silent:.0f}% have no gradient",
                 (0.97, 0.03),

@@ -28,6 +28,7 @@ from nfnet.errors import UserError
 __all__ = [
     "BAND",
     "COMPANION",
+    "FAMILIES",
     "FIGURE1",
     "FIGURE2",
     "FIGURE3",
@@ -40,9 +41,12 @@ __all__ = [
     "ROUTES",
     "TRAINED",
     "UNITS",
+    "VITS",
+    "VIT_BAND",
     "Look",
     "axes_at",
     "companion_style",
+    "flops_axis",
     "headline",
     "hours_axis",
     "number_axis",
@@ -128,6 +132,41 @@ ROUTES: Mapping[str, Look] = {
     "frontier": Look("runs on the frontier", INK, "o", "-", filled=False),
     "profiles": Look("iso-compute profiles", "#0072b2", "s", "--", filled=False),
     "surface": Look("fitted surface", "#e69f00", "", "-."),
+}
+FAMILIES: Mapping[str, Look] = {
+    "nfnet": Look("NFNets", INK, "", "-"),
+    "vit": Look("Vision Transformers", HIGHLIGHT, "", "-"),
+}
+VIT_BAND = "#f6d5bd"
+
+# Vision Transformers: hollow and brown beside the filled NFNets; darker is wider, and a marker for each patch size.
+_VIT_SIZES = {
+    "s": "#e3c8a0",
+    "Ti": "#d9ae74",
+    "S": "#c98f45",
+    "B": "#a8692a",
+    "L": "#6f3f14",
+    "So": "#55300f",
+    "g": "#3d2209",
+    "G": "#241405",
+}
+_VIT_PATCHES = {"32": "s", "28": "D", "16": "o", "14": "*"}
+
+
+def _vit_look(model: str) -> Look:
+    size, _, patch = model.removeprefix("ViT-").partition("/")
+    size = "So" if size.startswith("So") else size
+    marker = "H" if size == "So" else _VIT_PATCHES[patch]  # of another shape than ViT-g/14 with the same patches
+    return Look(model, _VIT_SIZES[size], marker, "", filled=False)
+
+
+VITS: Mapping[str, Look] = {
+    model: _vit_look(model)
+    for model in (
+        *(f"ViT-{name}" for name in ("s/28", "s/16", "S/32", "Ti/16", "B/32", "S/16", "B/28", "B/16", "L/16", "g/14")),
+        "ViT-G/14",
+        "SoViT-400m/14",
+    )
 }
 INPUTS: Mapping[str, Look] = {
     "uniform": Look("uniform in space", INK, "o", "-"),
@@ -250,6 +289,15 @@ def hours_axis(axes: Axes, low: float, high: float, *, label: bool = True) -> No
     axes.xaxis.set_minor_formatter(NullFormatter())
     if label:
         axes.set_xlabel("Pre-training compute (TPU-v4 core hours)")
+
+
+def flops_axis(axes: Axes, low: float, high: float, *, label: bool = True) -> None:
+    """A logarithmic axis of compute from ``low`` to ``high`` FLOPs."""
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    if label:
+        axes.set_xlabel("Pre-training compute (FLOPs, forward and backward)")
 
 
 def number_axis(

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from nfnet.model import VARIANTS as VARIANTS
     from nfnet.model import NFNet as NFNet
     from nfnet.model import NFNetConfig as NFNetConfig
+    from nfnet.vit import VIT_VARIANTS as VIT_VARIANTS
+    from nfnet.vit import ViT as ViT
+    from nfnet.vit import ViTConfig as ViTConfig
 
 # Where each exported name lives. Importing one imports its module alone, so that command lines which
 # need no network start without JAX.
@@ -15,6 +18,9 @@ _EXPORTS = {
     "NFNet": "nfnet.model",
     "NFNetConfig": "nfnet.model",
     "VARIANTS": "nfnet.model",
+    "ViT": "nfnet.vit",
+    "ViTConfig": "nfnet.vit",
+    "VIT_VARIANTS": "nfnet.vit",
     "UserError": "nfnet.errors",
 }
 __all__ = list(_EXPORTS)

@@ -135,16 +135,15 @@ def variant_cost(
     return _cost(find_variant(variant, plus_width), resolution, num_classes, jnp.dtype(dtype).itemsize)
 
 
-@lru_cache(maxsize=1024)
-def _cost(config: NFNetConfig, resolution: int, num_classes: int, itemsize: int) -> Cost:
-    if resolution < config.smallest_image:
-        raise UserError(
-            f"resolution is {resolution}, too small for the strides of this network: give at least "
-            f"{config.smallest_image}."
-        )
-    stages = tuple(_stages(config, resolution, num_classes))
+def total_cost(stages: tuple[StageCost, ...], itemsize: int) -> Cost:
+    """Returns the cost of a network that has the given parts.
+
+    Args:
+        stages: All parts; rematerialization recomputes the blocks of those that have any.
+        itemsize: Bytes of one activation.
+    """
     activations = sum(stage.activations for stage in stages)
-    ends = stages[0].activations + stages[-1].activations
+    ends = sum(stage.activations for stage in stages if not stage.blocks)
     kept = ends + sum(stage.carried for stage in stages) + max(stage.largest for stage in stages)
     return Cost(
         parameters=sum(stage.parameters for stage in stages),
@@ -154,6 +153,16 @@ def _cost(config: NFNetConfig, resolution: int, num_classes: int, itemsize: int)
         remat_bytes=kept * itemsize,
         stages=stages,
     )
+
+
+@lru_cache(maxsize=1024)
+def _cost(config: NFNetConfig, resolution: int, num_classes: int, itemsize: int) -> Cost:
+    if resolution < config.smallest_image:
+        raise UserError(
+            f"resolution is {resolution}, too small for the strides of this network: give at least "
+            f"{config.smallest_image}."
+        )
+    return total_cost(tuple(_stages(config, resolution, num_classes)), itemsize)
 
 
 def _stages(config: NFNetConfig, resolution: int, num_classes: int) -> Iterator[StageCost]:

@@ -1,6 +1,7 @@
 """What a network is made of and what it costs: `python -m nfnet.describe F7+ --resolution 224`.
 
-Prints the stages with their parameters, multiply-adds and activations for one image, counted from abstract
+The network is an NFNet (F0 to F7+) or a Vision Transformer (S/16, g/14 and so on). Prints the stages with their
+parameters, multiply-adds and activations for one image, counted from abstract
 shapes by `nfnet.compute`; `--json` prints the same for programs.
 """
 
@@ -19,16 +20,20 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(prog="python -m nfnet.describe", description=__doc__)
-    parser.add_argument("variant", help="name of a network, such as F0 or F7+")
-    parser.add_argument(
-        "--resolution", type=int, default=224, help="side of the image in pixels (default 224)"
-    )
+    parser.add_argument("variant", help="name of a network, such as F0, F7+ or S/16")
+    parser.add_argument("--resolution", type=int, default=224, help="side of the image in pixels (default 224)")
     parser.add_argument(
         "--plus-width",
         choices=("published", "released"),
         default="published",
         help="first bottleneck of the '+' variants: 192 channels as in the paper's counts, or rounded down "
         "to 128 as in the released code",
+    )
+    parser.add_argument(
+        "--head",
+        choices=("cls", "gap", "map"),
+        default="gap",
+        help="what a Vision Transformer's classifier sees: a class token, the mean of all tokens, or attention pooling",
     )
     parser.add_argument("--num-classes", type=int, default=1000, help="number of logits (default 1000)")
     parser.add_argument(
@@ -40,16 +45,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args(argv)
 
-    from nfnet.compute import variant_cost  # JAX starts only once the arguments are known to be sound
-
+    settings = {name: value for name, value in vars(args).items() if name not in ("json", "plus_width", "head")}
+    # JAX starts only once the arguments are known to be sound.
     with exit_on_user_error():
-        cost = variant_cost(args.variant, args.resolution, args.plus_width, args.num_classes, args.dtype)
-    settings = {name: value for name, value in vars(args).items() if name != "json"}
+        if "/" in args.variant:
+            from nfnet.vit_compute import vit_cost
+
+            settings["head"] = args.head
+            cost = vit_cost(**settings)
+        else:
+            from nfnet.compute import variant_cost
+
+            settings["plus_width"] = args.plus_width
+            cost = variant_cost(**settings)
     print(json.dumps({**settings, **dataclasses.asdict(cost)}) if args.json else report(cost, **settings))
 
 
 def report(
-    cost: "Cost", *, variant: str, resolution: int, plus_width: str, num_classes: int, dtype: str
+    cost: "Cost",
+    *,
+    variant: str,
+    resolution: int,
+    num_classes: int,
+    dtype: str,
+    plus_width: str = "published",
+    head: str | None = None,
 ) -> str:
     """Returns the table of stages and a summary as text."""
     import tabulate
@@ -77,9 +97,10 @@ def report(
         colalign=("left", "right", "right", "right", "right", "right", "right"),
     )
     reading = f", {plus_width} '+' width" if variant.endswith("+") else ""
+    family, reading = ("NFNet", reading) if head is None else ("ViT", f", head {head}")
     return "\n".join(
         (
-            f"NFNet-{variant}, one image of {resolution} x {resolution} px, {num_classes} classes{reading}",
+            f"{family}-{variant}, one image of {resolution} x {resolution} px, {num_classes} classes{reading}",
             "",
             table,
             "",

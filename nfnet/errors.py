@@ -1,9 +1,9 @@
 """Errors that a user can act on."""
 
 import contextlib
-import difflib
 import sys
 from collections.abc import Iterable, Iterator
+from difflib import SequenceMatcher
 
 
 class UserError(ValueError):
@@ -22,10 +22,14 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> UserError:
         known: All valid names, in the order in which to list them.
     """
     names = list(known)
-    # Case is the commonest slip, so compare without it and show the name as it is spelt.
-    folded = {candidate.casefold(): candidate for candidate in names}
-    nearest = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.0)
-    hint = f"; the nearest is {folded[nearest[0]]!r}" if nearest else ""
+    given = str(name)
+
+    def similarity(candidate: str) -> tuple[float, float]:
+        # Case is the commonest slip, so it only decides between names that differ in nothing else (ViT-g, ViT-G).
+        folded = SequenceMatcher(None, given.casefold(), candidate.casefold()).ratio()
+        return folded, SequenceMatcher(None, given, candidate).ratio()
+
+    hint = f"; the nearest is {max(names, key=similarity)!r}" if names else ""
     return UserError(f"unknown {kind} {name!r}: known are {', '.join(names)}{hint}.")
 
 

@@ -197,14 +197,12 @@ class StochDepth(hk.Module):
         super().__init__(name=name)
         self.rate = rate
 
-    def __call__(
-        self, x: Float[Array, "batch height width channels"], is_training: bool
-    ) -> Float[Array, "batch height width channels"]:
+    def __call__(self, x: Float[Array, "batch *axes"], is_training: bool) -> Float[Array, "batch *axes"]:
         """Returns x with the dropped examples set to zero; x itself in evaluation."""
         if not is_training or self.rate == 0:
             return x
         kept = jax.random.bernoulli(hk.next_rng_key(), 1 - self.rate, (x.shape[0],))
-        return x * kept.astype(x.dtype)[:, None, None, None]
+        return x * kept.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
 
 
 def average_pool(

@@ -325,9 +325,7 @@ class NFNet(hk.Module):
             x = stem_conv(self.activation(x))
         return x
 
-    def head(
-        self, x: Float[Array, "batch rows columns _"], is_training: bool
-    ) -> Mapping[str, Float[Array, "batch _"]]:
+    def head(self, x: Float[Array, "batch rows columns _"], is_training: bool) -> Mapping[str, Float[Array, "batch _"]]:
         """Returns logits and pooled features of the last block's output."""
         pool = features = spatial_mean(self.activation(self.final_conv(x)))
         if is_training and self.config.dropout_rate > 0:
@@ -378,7 +376,7 @@ def find_variant(variant: str | NFNetConfig, plus_width: PlusWidth = "published"
 def is_classifier(module: str) -> bool:
     """Returns whether a module name is the classifier's, whose weight is never clipped or transferred."""
     # Squeeze-excite has layers of the same name.
-    return module.endswith("/~/linear") and "squeeze_excite" not in module
+    return module == "ViT/head" or (module.endswith("/~/linear") and "squeeze_excite" not in module)
 
 
 def _validate(config: NFNetConfig) -> None:
@@ -431,9 +429,7 @@ _RECIPES = (
 )
 
 
-def _family(
-    suffix: str, widths: tuple[int, ...], group_width: int | tuple[int, ...]
-) -> dict[str, NFNetConfig]:
+def _family(suffix: str, widths: tuple[int, ...], group_width: int | tuple[int, ...]) -> dict[str, NFNetConfig]:
     return {
         f"F{n}{suffix}": NFNetConfig(
             widths=widths,

@@ -10,7 +10,7 @@ from typing import TypeVar
 import haiku as hk
 import jax
 import jax.numpy as jnp
-import optax  # type: ignore[import-untyped]
+import optax
 from jax import Array
 from jaxtyping import Float, Int
 
@@ -80,9 +80,7 @@ def warmup_cosine(
         UserError: If the warm-up is negative or takes all steps.
     """
     if not 0 <= warmup_steps < total_steps:
-        raise UserError(
-            f"warmup_steps is {warmup_steps}, but must be at least 0 and below {total_steps} steps."
-        )
+        raise UserError(f"warmup_steps is {warmup_steps}, but must be at least 0 and below {total_steps} steps.")
     schedule = optax.cosine_decay_schedule(peak, total_steps - warmup_steps, alpha=end / peak)
     if warmup_steps:
         rise = optax.linear_schedule(start, peak, warmup_steps)

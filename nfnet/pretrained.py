@@ -1,12 +1,13 @@
-"""Reads checkpoints made elsewhere: the released NFNets, and timm's port of them.
+"""Reads checkpoints made elsewhere: the released NFNets, timm's port of them, and Vision Transformers.
 
     params = network.init(rng, images, True)
     checkpoint = load_checkpoint("F0_haiku.npz", params)
     logits = network.apply(checkpoint.params, None, images, False)["logits"]
 
-Two formats are known by their contents. The released files F0 to F6 are pickles of {module: {name: array}},
+Formats are known by their contents. The released files F0 to F6 are pickles of {module: {name: array}},
 in spite of their suffix, and unpickling can run any code: here nothing but NumPy arrays can come out of
-one. timm's state dicts are read from .safetensors or .npz files.
+one. timm's state dicts, and the ViTs of big_vision and vision_transformer, are read from .safetensors or
+.npz files; nfnet/vit_pretrained.py says how ViTs become ours.
 
 timm's networks are not quite the same function: they use the exact GELU and another floor under the
 variance in weight standardization, which changes the logits of F0 by about 2%. `timm_config` builds the
@@ -31,6 +32,7 @@ import numpy as np
 
 from nfnet.errors import UserError
 from nfnet.model import NFNetConfig, find_variant, is_classifier
+from nfnet.vit_pretrained import fit_positions, from_big_vision, from_timm_vit, is_big_vision, is_timm_vit
 
 State = Mapping[str, np.ndarray]
 Arrays = Mapping[str, Mapping[str, np.ndarray]]
@@ -70,7 +72,9 @@ class Checkpoint:
 def load_checkpoint(
     path: str | os.PathLike[str], initial: hk.Params, *, replace_head: bool = False, strict: bool = True
 ) -> Checkpoint:
-    """Loads a released NFNet or timm's weights into a network.
+    """Loads a released NFNet or ViT, or timm's weights, into a network.
+
+    A ViT's position embedding is interpolated to the network's resolution (bilinear).
 
     Args:
         path: A released checkpoint, or a timm state dict as .safetensors or .npz.
@@ -81,7 +85,8 @@ def load_checkpoint(
     Raises:
         UserError: If the file cannot be read, holds anything but arrays, or belongs to another network.
     """
-    return merge(read_checkpoint(path), initial, Path(path).name, replace_head=replace_head, strict=strict)
+    found = fit_positions(read_checkpoint(path), initial)
+    return merge(found, initial, Path(path).name, replace_head=replace_head, strict=strict)
 
 
 def merge(
@@ -125,10 +130,7 @@ def merge(
             values[module][name] = jnp.asarray(candidate, value.dtype)
             loaded.append(key)
     left_over = tuple(
-        f"{module}/{name}"
-        for module, group in found.items()
-        for name in group
-        if name not in initial.get(module, {})
+        f"{module}/{name}" for module, group in found.items() for name in group if name not in initial.get(module, {})
     )
     if left_over and strict:
         raise UserError(f"{source}: the network has no parameter {left_over[0]}: {_OTHER_NETWORK}.")
@@ -147,10 +149,23 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Arrays:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     name = Path(path).name
     if data.startswith(b"PK"):
-        return from_timm(_read_npz(data, name), name)
+        return convert(_read_npz(data, name), name)
     if data[8:9] == b"{":
-        return from_timm(_read_safetensors(data, name), name)
+        return convert(_read_safetensors(data, name), name)
     return _read_pickle(data, name)
+
+
+def convert(state: State, source: str = "state dict") -> Arrays:
+    """Gives arrays from elsewhere the names and shapes that ours have, telling their origin by their names.
+
+    Raises:
+        UserError: If a name does not belong to the networks of that origin.
+    """
+    if is_timm_vit(state):
+        return from_timm_vit(state, source)
+    if is_big_vision(state):
+        return from_big_vision(state, source)
+    return from_timm(state, source)
 
 
 def timm_config(variant: str) -> NFNetConfig:
@@ -201,9 +216,7 @@ def from_timm(state: State, source: str = "state dict") -> Arrays:
         try:
             name, array = _timm_value(module, kind, value)
         except ValueError as error:
-            raise UserError(
-                f"{source}: {key} has shape {value.shape}, which timm's does not have."
-            ) from error
+            raise UserError(f"{source}: {key} has shape {value.shape}, which timm's does not have.") from error
         params.setdefault(module, {})[name] = array
     return params
 
@@ -306,9 +319,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         if (module, name) == ("dill._dill", "_get_attr"):
             return self.find_class  # dill writes some globals as attributes of a module it imports
         if (module, name) not in _STAND_INS:
-            raise UserError(
-                f"{self.name} refers to {module}.{name}: only NumPy arrays are loaded from a pickle."
-            )
+            raise UserError(f"{self.name} refers to {module}.{name}: only NumPy arrays are loaded from a pickle.")
         return _STAND_INS[module, name]
 
 

@@ -50,9 +50,7 @@ def signal_propagation(
         states: list[Array] = []
         branches: list[Array] = []
 
-        def record(
-            next_function: Callable[..., Array], args: Any, kwargs: Any, context: hk.MethodContext
-        ) -> Array:
+        def record(next_function: Callable[..., Array], args: Any, kwargs: Any, context: hk.MethodContext) -> Array:
             output = next_function(*args, **kwargs)
             match context.module, context.method_name:
                 case StochDepth(), "__call__":

@@ -1,8 +1,9 @@
 """NFNets against Vision Transformers at matched compute: who has the lower ImageNet error within a budget.
 
-The best model within a budget is the lowest error among all runs that cost no more; it needs no fit. Fitted frontiers
-(power laws above an irreducible error) give the same comparison with an interval: each bootstrap resample draws runs of
-both families anew and one conversion factor from its interval.
+The best model within a budget is the lowest error among all runs that cost no more; it needs no fit, but favours the
+family whose runs lie closer together. Frontiers interpolated between runs do not. Fitted frontiers (power laws above an
+irreducible error) give the same comparison with an interval: each bootstrap resample draws runs of both families anew
+and one conversion factor from its interval.
 """
 
 from __future__ import annotations
@@ -15,18 +16,30 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from paper.compute import HOURS_A_DAY, Conversion, Route, hours_ratio, sweep
+from paper.compute import FORWARD_PASSES, HOURS_A_DAY, Conversion, Route, finetuning_flops, hours_ratio, sweep
 from paper.family import nfnet_family
 from paper.laws import Points, SaturatingLaw, frontier_mask
 from paper.results import Results
 from paper.scaling import ScalingFits
 
-__all__ = ["AXES", "CONVERSIONS", "Advantage", "FittedAdvantage", "Matched", "Scenario", "best_within"]
+__all__ = [
+    "AXES",
+    "CONVERSIONS",
+    "Advantage",
+    "FittedAdvantage",
+    "Matched",
+    "Scenario",
+    "best_within",
+    "interpolated_within",
+]
 
 CONVERSIONS = ("low", "mid", "high")
 """TPU-v4 core hours of a Vision Transformer at either end and in the middle of the conversion's interval."""
 
-AXES = ("hours", "flops")
+AXES = ("hours", "flops", "total_flops")
+"""TPU-v4 core hours of pre-training, its FLOPs, and FLOPs with fine-tuning."""
+
+SAM_GRADIENTS = 2  # sharpness-aware minimisation takes a gradient to ascend and one to descend
 
 
 def best_within(
@@ -34,8 +47,23 @@ def best_within(
 ) -> Float[np.ndarray, " b"]:
     """Lowest ``error`` among runs of at most each budget; NaN where no run is that cheap."""
     affordable = compute[None] <= budgets[:, None]
-    best = np.where(affordable, error[None], np.inf).min(axis=1)
+    best = np.where(affordable, error[None], np.inf).min(axis=1, initial=np.inf)
     return np.where(np.isfinite(best), best, np.nan)
+
+
+def interpolated_within(
+    budgets: Float[np.ndarray, " b"], compute: Float[np.ndarray, " n"], error: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " b"]:
+    """Error of the compute frontier at each budget, interpolated between its runs in log-log coordinates.
+
+    NaN where no run is that cheap; beyond the frontier's dearest run, that run's error.
+    """
+    if not len(compute):
+        return np.full(len(budgets), np.nan)
+    on = frontier_mask(compute, error)
+    order = np.argsort(compute[on])
+    x, y = np.log(compute[on][order]), np.log(error[on][order])
+    return np.asarray(np.exp(np.interp(np.log(budgets), x, y, left=np.nan)))
 
 
 @dataclass(frozen=True)
@@ -59,9 +87,9 @@ class Advantage:
 
     @property
     def share_led(self) -> float:
-        """Share of the budgets that buy both (equally spaced in their logarithm) at which the NFNet leads."""
+        """Share of the budgets that buy both (equally spaced in their logarithm) at which the NFNet leads; or NaN."""
         both = self.points[np.isfinite(self.points)]
-        return float((both > 0).mean())
+        return float((both > 0).mean()) if len(both) else float("nan")
 
     @property
     def vit_leads(self) -> list[tuple[float, float]]:
@@ -96,8 +124,11 @@ class Scenario:
         name: What is chosen.
         vits: Selects rows of :meth:`Matched.vit_runs`.
         nfnets: Selects rows of :meth:`Matched.nfnet_runs`.
-        axis: ``hours`` or ``flops``.
+        axis: One of :data:`AXES`.
         route: Route of the conversion to hours.
+        interpolated: Whether frontiers are interpolated between their runs.
+        stated: Whether later points cost the TPU-v4 core hours that Smith et al. state, within their rounding, rather
+            than their TPU-v3 core hours converted like all others.
     """
 
     name: str
@@ -105,6 +136,8 @@ class Scenario:
     nfnets: Callable[[pd.DataFrame], pd.Series] = lambda runs: ~runs.repeated_augmentation
     axis: str = "hours"
     route: Route = "hours"
+    interpolated: bool = False
+    stated: bool = False
 
 
 def _range_text(low: float, high: float) -> str:
@@ -139,24 +172,44 @@ class Matched:
 
     @cached_property
     def nfnet_runs(self) -> pd.DataFrame:
-        """NFNets of Figure 1 with ``hours`` (TPU-v4 core hours), ``flops`` of pre-training and ``error`` in percent."""
-        runs = self.results.finetuning
-        macs = runs.model.map(nfnet_family().macs).astype(float)
-        images = runs.epochs * self.results.stated("pretrain.images").value
+        """NFNets of Figure 1.
+
+        Returns:
+            ``model``, ``epochs``, ``repeated_augmentation``, ``hours`` (TPU-v4 core hours), ``flops`` of pre-training,
+            ``total_flops`` with fine-tuning and ``error`` in percent. FLOPs are those of the dearer, published reading
+            of the '+' variants; every fine-tuning step is taken to need two gradients, the dearest reading of
+            sharpness-aware minimisation.
+        """
+        results = self.results
+        runs = results.finetuning
+
+        def gradient_flops(resolution: float) -> pd.Series:
+            """Of one image."""
+            macs = runs.model.map(nfnet_family("published", round(resolution)).macs)
+            return 2 * FORWARD_PASSES * macs.astype(float)
+
+        imagenet = results.datasets.set_index(["dataset", "split"]).images["ImageNet-1k", "train"]
+        images = runs.epochs * results.stated("pretrain.images").value
+        tuned_images = results.stated("finetune.epochs").value * float(imagenet) * SAM_GRADIENTS
+        flops = gradient_flops(results.stated("pretrain.train_resolution").value) * images
+        tuning = gradient_flops(results.stated("finetune.train_resolution").value) * tuned_images
         return runs.assign(
             hours=runs.tpu_v4_core_hours.astype(float),
-            flops=6 * macs * images,
+            flops=flops,
+            total_flops=flops + tuning,
             error=runs.imagenet_top1_error_percent,
-        )[["model", "epochs", "repeated_augmentation", "hours", "flops", "error"]]
+        )[["model", "epochs", "repeated_augmentation", "hours", "flops", "total_flops", "error"]]
 
     def vit_runs(self, route: Route = "hours") -> pd.DataFrame:
         """Zhai et al.'s runs and the later points.
 
         Returns:
             ``model``, ``pretrain_dataset``, ``resolution``, ``later`` (whether it is one of the later, better tuned
-            results), ``low``, ``mid``, ``high`` (TPU-v4 core hours), ``flops``, ``error`` (percent) and ``source``. A
-            later point's central hours are those that Smith et al. state; its ends are its reported TPU-v3 hours
-            converted like all others.
+            results), ``low``, ``mid``, ``high`` (TPU-v4 core hours), ``flops`` of pre-training and ``total_flops`` with
+            fine-tuning, ``error`` (percent) and ``source``; ``stated_low`` and ``stated_high`` of the later points. A
+            later point's central hours are those of Smith et al.'s Figure 1, as the NFNets' are; its ends are its
+            reported TPU-v3 hours converted like all others, and its stated ends what the rounding of Smith et al.'s
+            text leaves open. ViT-G/14's reported hours are a lower bound.
         """
         return self._vit_runs_by_route[route]
 
@@ -176,7 +229,10 @@ class Matched:
                 "low": table.low,
                 "mid": table.mid,
                 "high": table.high,
+                "stated_low": np.nan,
+                "stated_high": np.nan,
                 "flops": table.flops,
+                "total_flops": table.total_flops,
                 "error": table.imagenet_top1_error_percent,
                 "source": table.source,
             }
@@ -191,13 +247,18 @@ class Matched:
         flops = anchors(results).drop_duplicates("model").set_index("model").flops
         rows = []
         for vit in results.vits.to_dict("records"):
+            stated = results.half_width(
+                "smith2023-figure1-vit", "tpu_v4_core_hours_text", np.array([vit["tpu_v4_core_hours_text"]])
+            )[0]
             shared = {
                 "model": vit["model"],
                 "pretrain_dataset": vit["pretraining_dataset"],
                 "later": True,
                 "low": vit["tpu_v3_core_hours_text"] * self.ratio.low,
-                "mid": float(vit["tpu_v4_core_hours_text"]),
+                "mid": float(vit["tpu_v4_core_hours_plotted"]),
                 "high": vit["tpu_v3_core_hours_text"] * self.ratio.high,
+                "stated_low": vit["tpu_v4_core_hours_text"] - stated,
+                "stated_high": vit["tpu_v4_core_hours_text"] + stated,
                 "flops": float(flops[vit["model"]]),
             }
             table = results.sovit_table[results.sovit_table.model == vit["model"]]
@@ -213,7 +274,8 @@ class Matched:
                 }
                 for other in table[table.finetune_resolution < largest].itertuples()
             ]
-        return pd.DataFrame(rows)
+        points = pd.DataFrame(rows)
+        return points.assign(total_flops=points.flops + finetuning_flops(results, points.model, points.resolution))
 
     @cached_property
     def budgets(self) -> Float[np.ndarray, " b"]:
@@ -224,18 +286,30 @@ class Matched:
     def _budgets(self, axis: str, nfnets: pd.DataFrame, vits: pd.DataFrame) -> Float[np.ndarray, " b"]:
         if axis == "hours":
             return self.budgets
-        return np.geomspace(max(nfnets.flops.min(), vits.flops.min()), nfnets.flops.max(), 200)
+        return np.geomspace(max(nfnets[axis].min(), vits[axis].min()), nfnets[axis].max(), 200)
 
-    def advantage(self, scenario: Scenario, conversion: str = "mid") -> Advantage:
-        """Best within each budget under ``scenario``; ``conversion`` is ignored on the axis of FLOPs."""
+    def advantage(
+        self, scenario: Scenario, conversion: str = "mid", budgets: Float[np.ndarray, " b"] | None = None
+    ) -> Advantage:
+        """Both families within each budget under ``scenario``.
+
+        Args:
+            scenario: Which runs, on which axis.
+            conversion: One of :data:`CONVERSIONS`; ignored on the axes of FLOPs.
+            budgets: Where to compare; by default from the cheapest NFNet to the dearest.
+        """
         vits = self.vit_runs(scenario.route)
         vits, nfnets = vits[scenario.vits(vits)], self.nfnet_runs[scenario.nfnets(self.nfnet_runs)]
-        budgets = self._budgets(scenario.axis, nfnets, vits)
-        mine, theirs = ("flops", "flops") if scenario.axis == "flops" else ("hours", conversion)
+        if budgets is None:
+            budgets = self._budgets(scenario.axis, nfnets, vits)
+        theirs = vits[conversion if scenario.axis == "hours" else scenario.axis]
+        if scenario.stated and conversion != "mid":
+            theirs = vits[f"stated_{conversion}"].fillna(theirs)
+        within = interpolated_within if scenario.interpolated else best_within
         return Advantage(
             budgets,
-            best_within(budgets, nfnets[mine].to_numpy(float), nfnets.error.to_numpy(float)),
-            best_within(budgets, vits[theirs].to_numpy(float), vits.error.to_numpy(float)),
+            within(budgets, nfnets[scenario.axis].to_numpy(float), nfnets.error.to_numpy(float)),
+            within(budgets, theirs.to_numpy(float), vits.error.to_numpy(float)),
         )
 
     @property
@@ -245,20 +319,23 @@ class Matched:
         def sweep_only(runs: pd.DataFrame) -> pd.Series:
             return ~runs.later
 
+        def everything(runs: pd.DataFrame) -> pd.Series:
+            return runs.error.notna()
+
         chosen = [
             Scenario("Zhai et al.'s sweep", sweep_only),
             Scenario("sweep, JFT-3B only", lambda runs: ~runs.later & (runs.pretrain_dataset == "JFT-3B")),
             Scenario("sweep, 384 px only", lambda runs: ~runs.later & (runs.resolution == 384)),
             Scenario("sweep, large models by FLOPs", sweep_only, route="flops"),
-            Scenario("sweep, on the axis of FLOPs", sweep_only, axis="flops"),
-            Scenario("sweep and later points", lambda runs: runs.error.notna()),
-            Scenario("sweep and later points, 384 px only", lambda runs: runs.resolution == 384),
-            Scenario("sweep and later points, on the axis of FLOPs", lambda runs: runs.error.notna(), axis="flops"),
-            Scenario(
-                "sweep and later points, NFNets with repeated augmentation",
-                lambda runs: runs.error.notna(),
-                lambda runs: runs.error.notna(),
-            ),
+            Scenario("sweep, frontiers interpolated", sweep_only, interpolated=True),
+            Scenario("sweep, by FLOPs", sweep_only, axis="flops"),
+            Scenario("sweep, FLOPs with fine-tuning", sweep_only, axis="total_flops"),
+            Scenario("with later points", everything),
+            Scenario("with later points, at stated hours", everything, stated=True),
+            Scenario("with later points, interpolated", everything, interpolated=True),
+            Scenario("with later points, 384 px only", lambda runs: runs.resolution == 384),
+            Scenario("with later points, by FLOPs", everything, axis="flops"),
+            Scenario("with later points, repeated augmentation", everything, everything),
         ]
         runs = self.vit_runs()
         vits = [model for model in self.results.vit_models.model if model in set(runs.model[~runs.later])]
@@ -274,7 +351,7 @@ class Matched:
         """Who leads, for every scenario and conversion.
 
         Returns:
-            ``scenario``, ``axis``, ``conversion`` (empty on the axis of FLOPs), ``share_led`` by NFNets, ``least`` and
+            ``scenario``, ``axis``, ``conversion`` (empty on the axes of FLOPs), ``share_led`` by NFNets, ``least`` and
             ``most`` advantage in percentage points, and ``vit_leads``: budgets at which a Vision Transformer leads.
         """
         rows = []
@@ -298,16 +375,16 @@ class Matched:
         """Frontier of Zhai et al.'s sweep, against TPU-v3 core hours or FLOPs (no conversion enters).
 
         Fitted where the comparison is made, to the frontier's runs that cost at least half as much as the cheapest
-        NFNet under some conversion: far below, where errors reach a half, a power law above a constant is another
+        NFNet (under some conversion): far below, where errors reach a half, a power law above a constant is another
         curve.
         """
         runs = sweep(self.results)
-        hours, error = runs.tpu_v3_core_hours.to_numpy(float), runs.imagenet_top1_error_percent.to_numpy(float)
+        error = runs.imagenet_top1_error_percent.to_numpy(float)
+        compute = runs["tpu_v3_core_hours" if axis == "hours" else axis].to_numpy(float)
+        least = self.nfnet_runs[axis].min() / (self.ratio.high if axis == "hours" else 1) / 2
         # Markers of equal compute differ by their reading; to a thousandth they are the same.
-        hours = np.exp(np.round(np.log(hours), 3))
-        runs = runs[frontier_mask(hours, error) & (hours >= self.nfnet_runs.hours.min() / self.ratio.high / 2)]
-        column = "tpu_v3_core_hours" if axis == "hours" else "flops"
-        return self._law(runs[column].to_numpy(float), runs.imagenet_top1_error_percent.to_numpy(float), 0.05, 11)
+        on = frontier_mask(np.exp(np.round(np.log(compute), 3)), error) & (compute >= least)
+        return self._law(compute[on], error[on], 0.05, 11)
 
     def nfnet_law(self, axis: str = "hours") -> SaturatingLaw:
         """Frontier of the NFNets of Figure 1 without repeated augmentation, against TPU-v4 core hours or FLOPs."""
@@ -324,15 +401,22 @@ class Matched:
     @cached_property
     def fitted(self) -> FittedAdvantage:
         """Difference of the two fitted frontiers against TPU-v4 core hours."""
-        nfnet, vit = self.nfnet_law(), self.vit_law()
-        rng = np.random.default_rng([self.fits.seed, 13])
         lows, highs = np.log([self.ratio.low, self.ratio.high])
+        rng = np.random.default_rng([self.fits.seed, 13])
         factor = rng.uniform(lows, highs, (self.fits.resamples, 1))
-        budgets = self.budgets
-        difference = vit.curves(np.log(budgets) - factor) - nfnet.curves(np.log(budgets)[None])
+        return self._difference("hours", self.budgets, factor, self.ratio.mid)
+
+    @cached_property
+    def fitted_flops(self) -> FittedAdvantage:
+        """Difference of the two fitted frontiers against FLOPs; its interval is that of the runs alone."""
+        flops = self.nfnet_runs.flops
+        return self._difference("flops", np.geomspace(flops.min(), flops.max(), 200), np.zeros((1, 1)), 1.0)
+
+    def _difference(self, axis: str, budgets: np.ndarray, log_factor: np.ndarray, factor: float) -> FittedAdvantage:
+        nfnet, vit = self.nfnet_law(axis), self.vit_law(axis)
+        difference = vit.curves(np.log(budgets) - log_factor) - nfnet.curves(np.log(budgets)[None])
         low, high = np.percentile(difference, [2.5, 97.5], axis=0)
-        point = vit.predict(budgets / self.ratio.mid) - nfnet.predict(budgets)
-        return FittedAdvantage(budgets, point, low, high)
+        return FittedAdvantage(budgets, vit.predict(budgets / factor) - nfnet.predict(budgets), low, high)
 
     def printed_law(self, hours: Float[np.ndarray, " b"], law: str = "finetune") -> Float[np.ndarray, " b"]:
         """Zhai et al.'s printed law, in percent, at TPU-v3 core ``hours``."""

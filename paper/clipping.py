@@ -32,7 +32,7 @@ CLIPPING, EPS = 0.01, 1e-3
 LEARNING_RATE, MOMENTUM, STEPS = 0.2, 0.9, 40
 """A rate at which training diverges unless gradients are clipped."""
 
-_CLASSES, _SIDE, _BATCH, _BATCHES, _SEED = 8, 16, 32, 8, 0
+_CLASSES, _SIDE, _BATCH, _BATCHES, _SEED = 8, 16, 32, 8, 1
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ __all__ = [
     "Conversion",
     "Route",
     "anchors",
+    "finetuning_flops",
     "flops_rate",
     "hours_ratio",
     "relative_rates",
@@ -37,6 +38,8 @@ COMPARABLE_RATE = 0.85
 
 HOURS_A_DAY = 24
 FORWARD_PASSES = 3  # a backward pass costs two forward passes
+FINETUNING_IMAGES = 20_000 * 512
+"""Images that a Vision Transformer is fine-tuned on: steps times batch size of Zhai et al.'s recipe for ImageNet."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,32 @@ def relative_rates(results: Results) -> pd.Series:
     return (rate / rate["ViT-g/14"]).rename("relative_rate")
 
 
+def finetuning_flops(results: Results, models: pd.Series, resolutions: pd.Series) -> pd.Series:
+    """Operations of fine-tuning each of ``models`` on ImageNet at its resolution by Zhai et al.'s recipe (derived).
+
+    Forward operations per image are those of Zhai et al.'s Table 2 at 384 px, else those of Alabdulmohsin et al.'s
+    Table 1.
+
+    Raises:
+        DataError: If neither table has a model at its resolution.
+    """
+    from paper.datapackage import DataError
+
+    later, sizes = results.sovit_table, results.vit_models
+    columns = (later.model, later.finetune_resolution, later.gflops_per_image_at_resolution)
+    per_image = {(str(model), int(pixels)): float(gflops) for model, pixels, gflops in zip(*columns, strict=True)}
+    per_image |= {(str(m), 384): float(gflops) for m, gflops in zip(sizes.model, sizes.gflops_384, strict=True)}
+    wanted = [(str(model), int(resolution)) for model, resolution in zip(models, resolutions, strict=True)]
+    for model, resolution in wanted:
+        if (model, resolution) not in per_image:
+            raise DataError(
+                f"zhai2022_models.csv and alabdulmohsin2023_table1.csv: no operations of {model} at {resolution} px; "
+                "add the row."
+            )
+    gflops = pd.Series([per_image[pair] for pair in wanted], index=models.index)
+    return FORWARD_PASSES * 1e9 * gflops * FINETUNING_IMAGES
+
+
 def sweep(results: Results, route: Route = "hours") -> pd.DataFrame:
     """Every fine-tuned run of Zhai et al. whose compute is known, on the NFNets' axes.
 
@@ -161,10 +190,11 @@ def sweep(results: Results, route: Route = "hours") -> pd.DataFrame:
     Returns:
         One row a run: ``model``, ``pretrain_dataset``, ``pretrain_steps``, ``finetune_resolution``,
         ``imagenet_top1_error_percent`` (from the tables; g/14 from Figure 2), ``tpu_v3_core_hours``, ``low``, ``mid``
-        and ``high`` (TPU-v4 core hours), ``flops`` (of the whole pre-training, forward and backward) and ``source``.
+        and ``high`` (TPU-v4 core hours), ``flops`` (of the whole pre-training, forward and backward), ``total_flops``
+        (with fine-tuning) and ``source``. Rows keep the order, and the index, of ``zhai2022_finetune.csv``.
     """
     runs = results.vit_finetuning
-    runs = runs[runs.tpu_v3_core_days_figure2.notna()].reset_index(drop=True)
+    runs = runs[runs.tpu_v3_core_days_figure2.notna()]
     error = (100 - runs.imagenet_top1_percent).round(6).fillna(runs.imagenet_top1_error_percent_figure2)
     v3 = runs.tpu_v3_core_days_figure2 * HOURS_A_DAY
     gflops = runs.model.map(results.vit_models.set_index("model").gflops_224)
@@ -182,6 +212,7 @@ def sweep(results: Results, route: Route = "hours") -> pd.DataFrame:
             "mid": v3 * ratio.mid,
             "high": v3 * ratio.high,
             "flops": flops,
+            "total_flops": flops + finetuning_flops(results, runs.model, runs.finetune_resolution),
             "source": runs.source,
         }
     )

@@ -93,10 +93,12 @@ class SmoothFit:
 
     Attributes:
         residuals: Log value less the surface.
-        deleted: Residual of each point against the surface fitted without it, in robust standard deviations.
+        scale: Robust standard deviation of the deleted residuals: of each point against the surface fitted without it.
+        deleted: Deleted residuals in units of ``scale``.
     """
 
     residuals: np.ndarray
+    scale: float
     deleted: np.ndarray
 
 
@@ -114,7 +116,8 @@ def smooth_fit(runs: pd.DataFrame, column: str) -> SmoothFit:
     hat = design @ np.linalg.pinv(design)
     residuals = y - hat @ y
     deleted = residuals / (1 - np.diag(hat))
-    return SmoothFit(residuals, deleted / (1.4826 * np.median(np.abs(deleted))))
+    scale = float(1.4826 * np.median(np.abs(deleted)))
+    return SmoothFit(residuals, scale, deleted / scale)
 
 
 def smoothness(study: Study) -> list[str]:

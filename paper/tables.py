@@ -21,7 +21,19 @@ if TYPE_CHECKING:
     from paper.claims import Checked
     from paper.study import Study
 
-__all__ = ["TABLES", "Table", "claims", "fits", "nfnet_family", "runs", "vit_comparison", "write_all"]
+__all__ = [
+    "TABLES",
+    "Table",
+    "claims",
+    "fits",
+    "nfnet_family",
+    "runs",
+    "vit_comparison",
+    "vit_conversion",
+    "vit_scenarios",
+    "vit_sweep",
+    "write_all",
+]
 
 
 @dataclass(frozen=True)
@@ -191,6 +203,106 @@ def vit_comparison(study: Study) -> Table:
     )
 
 
+def vit_sweep(study: Study) -> Table:
+    """Every fine-tuned run of Zhai et al. on the NFNets' axes, with the file and line of each."""
+    from paper.compute import sweep
+
+    frame = sweep(study.results)
+    frame["file"] = [f"zhai2022_finetune.csv:{row + 2}" for row in frame.index]
+    ratio = study.matched.ratio
+    return Table(
+        "vit_sweep",
+        "Every fine-tuned run of Zhai et al. 2022 whose compute is known. TPU-v4 core hours are TPU-v3 core hours by "
+        f"{ratio.mid:.3f} [{ratio.low:.3f}, {ratio.high:.3f}] (derived), FLOPs are three forward passes an image "
+        "(derived); files are of paper/data, with the line.",
+        frame,
+        {
+            "model": "Model",
+            "pretrain_dataset": "Pre-training data",
+            "pretrain_steps": "Steps",
+            "finetune_resolution": "Fine-tuned at (px)",
+            "imagenet_top1_error_percent": "Top-1 error (%)",
+            "tpu_v3_core_hours": "Compute (TPU-v3 core hours)",
+            "low": "TPU-v4 core hours, low",
+            "mid": "mid",
+            "high": "high",
+            "flops": "FLOPs of pre-training",
+            "total_flops": "with fine-tuning",
+            "source": "Source",
+            "file": "File",
+        },
+        {
+            "pretrain_steps": ",d",
+            "finetune_resolution": "d",
+            "imagenet_top1_error_percent": ".2f",
+            "tpu_v3_core_hours": ",.1f",
+            "low": ",.1f",
+            "mid": ",.1f",
+            "high": ",.1f",
+            "flops": ".3g",
+            "total_flops": ".3g",
+        },
+    )
+
+
+def vit_conversion(study: Study) -> Table:
+    """Models whose compute is known on both generations of TPU, and what follows from them."""
+    from paper.compute import anchors, flops_rate
+
+    frame = anchors(study.results)
+    for column in ("rate", "rate_low", "rate_high"):
+        frame[column] /= 1e12
+    ratio, rate = study.matched.ratio, flops_rate(study.results)
+    return Table(
+        "vit_conversion",
+        "Models whose compute is known on TPU-v3 (Zhai et al.'s Figure 2, or as reported later) and TPU-v4 (Smith et "
+        f"al.). Hence a TPU-v3 hour is {ratio.mid:.3f} [{ratio.low:.3f}, {ratio.high:.3f}] TPU-v4 hours, and a TPU-v4 "
+        f"core does {rate.mid / 1e12:.1f} [{rate.low / 1e12:.1f}, {rate.high / 1e12:.1f}] TFLOP/s (derived).",
+        frame,
+        {
+            "model": "Model",
+            "accounting": "TPU-v3 hours from",
+            "tpu_v3_core_hours": "TPU-v3 core hours",
+            "tpu_v4_core_hours": "TPU-v4 core hours",
+            "flops": "FLOPs",
+            "ratio": "TPU-v4 per TPU-v3 hour",
+            "ratio_low": "ratio, low",
+            "ratio_high": "ratio, high",
+            "rate": "TFLOP/s per TPU-v4 core",
+            "rate_low": "rate, low",
+            "rate_high": "rate, high",
+        },
+        {
+            "tpu_v3_core_hours": ",.0f",
+            "tpu_v4_core_hours": ",.0f",
+            "flops": ".3g",
+            **dict.fromkeys(("ratio", "ratio_low", "ratio_high"), ".3f"),
+            **dict.fromkeys(("rate", "rate_low", "rate_high"), ".1f"),
+        },
+    )
+
+
+def vit_scenarios(study: Study) -> Table:
+    """Who leads at matched compute, under every choice of runs and conversion."""
+    return Table(
+        "vit_scenarios",
+        "Best NFNet against best Vision Transformer within each budget (equally spaced in its logarithm, up to the "
+        "dearest NFNet): share of budgets at which the NFNet has the lower error, its least and greatest advantage in "
+        "percentage points, and the budgets at which a Vision Transformer leads.",
+        study.matched.table,
+        {
+            "scenario": "Runs",
+            "axis": "Budget",
+            "conversion": "Conversion",
+            "share_led": "NFNets lead (share)",
+            "least": "Least advantage (points)",
+            "most": "Greatest advantage (points)",
+            "vit_leads": "A Vision Transformer leads at",
+        },
+        {"share_led": ".3f", "least": "+.2f", "most": "+.2f"},
+    )
+
+
 def nfnet_family(study: Study) -> Table:
     """Every variant under both readings of '+': depth, widths and cost computed from the model."""
     import pandas as pd
@@ -260,6 +372,9 @@ def fits(study: Study) -> Table:
     for saturating, name in (
         (f.loss_law_saturating, "loss on the frontier, E + A C^-a"),
         (f.error_law_saturating, "error on the frontier, E + A C^-a"),
+        (study.matched.nfnet_law("flops"), "error on the frontier, E + A C^-a, C in FLOPs"),
+        (study.matched.vit_law(), "error of Zhai et al.'s sweep, E + A C^-a, C in TPU-v3 core hours"),
+        (study.matched.vit_law("flops"), "error of Zhai et al.'s sweep, E + A C^-a, C in FLOPs"),
     ):
         entries += [
             (name, "E", saturating.irreducible),
@@ -290,7 +405,7 @@ def fits(study: Study) -> Table:
     return Table(
         "fits",
         f"Fitted numbers with 95% intervals of {f.resamples:,} bootstrap resamples (seed {f.seed}). "
-        "C in TPU-v4 core hours, N in parameters, D in images seen.",
+        "C in TPU-v4 core hours where nothing else is said, N in parameters, D in images seen.",
         pd.DataFrame(rows),
         {"fit": "Fit", "quantity": "Quantity", "value": "Value", "low": "Low", "high": "High", "unit": "Unit"},
         {"value": ".4g", "low": ".4g", "high": ".4g"},
@@ -336,6 +451,9 @@ def claims(study: Study, checked: Sequence[Checked] | None = None) -> Table:
 TABLES: Mapping[str, Callable[[Study], Table]] = {
     "runs": runs,
     "vit_comparison": vit_comparison,
+    "vit_conversion": vit_conversion,
+    "vit_sweep": vit_sweep,
+    "vit_scenarios": vit_scenarios,
     "nfnet_family": nfnet_family,
     "fits": fits,
     "claims": claims,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from paper.advantage import CONVERSIONS
+from paper.advantage import CONVERSIONS, FittedAdvantage
 from paper.claims import Claim, Outcome, Verdict, verdict
 from paper.compute import COMPARABLE_RATE, anchors, flops_rate, hours_ratio, relative_rates, sweep
 from paper.study import Study
@@ -47,7 +47,7 @@ def _led(claim: Claim, study: Study, name: str) -> Outcome:
     table = study.matched.table
     rows = table[table.scenario == name].to_dict("records")
     shares = ", ".join(
-        f"{row['share_led']:.0%}" + (f" ({row['conversion']})" if row["conversion"] else "") for row in rows
+        f"{row['share_led']:.1%}" + (f" ({row['conversion']})" if row["conversion"] else "") for row in rows
     )
     behind = [row for row in rows if row["vit_leads"]]
     where = "; ".join(f"{row['vit_leads']} ({row['conversion']})" for row in behind)
@@ -78,22 +78,51 @@ def lead_sweep_384(claim: Claim, study: Study) -> Outcome:
 
 def lead_sweep_flops(claim: Claim, study: Study) -> Outcome:
     """On the axis of FLOPs, on which no conversion enters."""
-    return _led(claim, study, "sweep, on the axis of FLOPs")
+    return _led(claim, study, "sweep, by FLOPs")
+
+
+def lead_sweep_interpolated(claim: Claim, study: Study) -> Outcome:
+    """Frontiers interpolated between runs, so that the spacing of either sweep plays no part."""
+    return _led(claim, study, "sweep, frontiers interpolated")
+
+
+def lead_sweep_total_flops(claim: Claim, study: Study) -> Outcome:
+    """On the axis of FLOPs, those of fine-tuning included."""
+    return _led(claim, study, "sweep, FLOPs with fine-tuning")
 
 
 def lead_with_later_points(claim: Claim, study: Study) -> Outcome:
     """With the later, better tuned Vision Transformers."""
-    return _led(claim, study, "sweep and later points")
+    return _led(claim, study, "with later points")
+
+
+def lead_with_later_points_stated(claim: Claim, study: Study) -> Outcome:
+    """With the later Vision Transformers at the TPU-v4 hours that Smith et al. state for them."""
+    return _led(claim, study, "with later points, at stated hours")
 
 
 def lead_with_later_points_flops(claim: Claim, study: Study) -> Outcome:
     """With the later Vision Transformers, on the axis of FLOPs."""
-    return _led(claim, study, "sweep and later points, on the axis of FLOPs")
+    return _led(claim, study, "with later points, by FLOPs")
 
 
 def lead_with_later_points_384(claim: Claim, study: Study) -> Outcome:
     """With the later Vision Transformers, all at 384 px."""
-    return _led(claim, study, "sweep and later points, 384 px only")
+    return _led(claim, study, "with later points, 384 px only")
+
+
+def leads_beyond_nfnets(claim: Claim, study: Study) -> Outcome:
+    """Best of each family at the compute of the dearest Vision Transformer, which no NFNet was given."""
+    matched = study.matched
+    vits, nfnets = matched.vit_runs(), matched.nfnet_runs
+    vit, nfnet, plain = (
+        runs.sort_values("error").iloc[0] for runs in (vits, nfnets, nfnets[~nfnets.repeated_augmentation])
+    )
+    return Outcome(
+        verdict(bool(vit.error < nfnet.error and vit.low > nfnet.hours), caveat=True),
+        f"{vit.model} has an error of {vit.error:.2f}% after {vit.mid:,.0f} TPU-v4 core hours, {nfnet.model} "
+        f"{nfnet.error:.2f}% with repeated augmentation and {plain.error:.2f}% without after {nfnet.hours:,.0f}.",
+    )
 
 
 def no_single_model_decides(claim: Claim, study: Study) -> Outcome:
@@ -105,26 +134,34 @@ def no_single_model_decides(claim: Claim, study: Study) -> Outcome:
     return Outcome(
         verdict(holds),
         f"Over {rows.scenario.nunique()} models left out and {len(CONVERSIONS)} conversions NFNets lead at "
-        f"{worst.share_led:.0%} of budgets or more; least for {worst.scenario} ({worst.conversion}).",
+        f"{worst.share_led:.1%} of budgets or more; least for {worst.scenario} ({worst.conversion}).",
+    )
+
+
+def _fitted_apart(claim: Claim, fitted: FittedAdvantage, unit: str, spec: str) -> Outcome:
+    """Difference of the fitted frontiers, and where its interval leaves zero out."""
+    apart = fitted.low > 0
+    share = float(apart.mean())
+    ends = " and ".join(
+        f"{fitted.points[i]:.2f} [{fitted.low[i]:.2f}, {fitted.high[i]:.2f}] points at {fitted.budgets[i]:{spec}}"
+        for i in (0, -1)
+    )
+    limit = (
+        f"; above {fitted.budgets[apart].max():{spec}} the interval holds zero" if not apart[-1] and apart.any() else ""
+    )
+    return Outcome(
+        verdict(claim.agrees(share), caveat=share < 1), f"The NFNets' fitted frontier is lower by {ends} {unit}{limit}."
     )
 
 
 def fitted_frontiers_differ(claim: Claim, study: Study) -> Outcome:
     """Difference of the fitted frontiers with the interval of runs and conversion."""
-    fitted = study.matched.fitted
-    apart = fitted.low > 0
-    share = float(apart.mean())
-    ends = [
-        f"{fitted.points[i]:.2f} [{fitted.low[i]:.2f}, {fitted.high[i]:.2f}] points at {fitted.budgets[i]:,.0f}"
-        for i in (0, -1)
-    ]
-    limit = (
-        f"; above {fitted.budgets[apart].max():,.0f} the interval holds zero" if not apart[-1] and apart.any() else ""
-    )
-    return Outcome(
-        verdict(claim.agrees(share), caveat=share < 1),
-        f"The NFNets' fitted frontier is lower by {ends[0]} and {ends[1]} TPU-v4 core hours{limit}.",
-    )
+    return _fitted_apart(claim, study.matched.fitted, "TPU-v4 core hours", ",.0f")
+
+
+def fitted_frontiers_differ_flops(claim: Claim, study: Study) -> Outcome:
+    """The same on the axis of FLOPs, where no conversion enters."""
+    return _fitted_apart(claim, study.matched.fitted_flops, "FLOPs", ".2g")
 
 
 def printed_law(claim: Claim, study: Study) -> Outcome:

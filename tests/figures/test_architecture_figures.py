@@ -93,7 +93,7 @@ def test_agc_draws_every_clippable_unit_that_has_a_gradient(drawn: dict[str, Fig
     units = clipping().units
     units = units[~units.exempt]
     for axes, step in zip(drawn["agc_at_work"].axes, (units.step.min(), units.step.max()), strict=False):
-        mine = units[(units.step == step) & (units.gradient > 0)]
+        mine = units[(units.step == step) & (units.gradient > agc_at_work.GRADIENT_FLOOR)]
         assert len(mine) > 100
         markers = [line for line in axes.lines if line.get_linestyle() == "None"]
         found = sorted(tuple(point) for line in markers for point in line.get_xydata())

@@ -17,7 +17,12 @@ from paper.results import MODELS, run_name
 from paper.study import Study
 
 OURS = tuple(name for name in registry.names() if not name[-1].isdigit())
-NO_UNIT = {"Training epochs", "Optimal learning rate", "TPU-v4 core hours"}  # their names say it, or they have none
+NO_UNIT = {
+    "Training epochs",
+    "Optimal learning rate",
+    "TPU-v4 core hours",
+    "FLOPs",
+}  # their names say it, or they have none
 
 
 def headline(figure: Figure) -> str:

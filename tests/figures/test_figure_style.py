@@ -34,7 +34,19 @@ def test_our_palette_survives_greyscale() -> None:
     assert len({look.marker for look in style.COMPANION.values()}) == len(MODELS)
 
 
-@pytest.mark.parametrize("looks", [style.ROUTES, style.READINGS])
+def test_vision_transformers_are_told_apart_from_nfnets_and_from_each_other() -> None:
+    assert len({(look.colour, look.marker) for look in style.VITS.values()}) == len(style.VITS)
+    assert not any(look.filled for look in style.VITS.values())
+    assert all(look.filled for look in style.COMPANION.values())
+    widths = ("ViT-s/16", "ViT-Ti/16", "ViT-S/16", "ViT-B/16", "ViT-L/16", "ViT-g/14", "ViT-G/14")
+    steps = -np.diff([lightness(style.VITS[model].colour) for model in widths])
+    assert steps.min() > 7  # darker with every width
+    patches = [{look.marker for name, look in style.VITS.items() if name.endswith(f"/{p}")} for p in (32, 28, 16)]
+    assert all(len(markers) == 1 for markers in patches)
+    assert len(set().union(*patches)) == len(patches)
+
+
+@pytest.mark.parametrize("looks", [style.ROUTES, style.READINGS, style.FAMILIES])
 def test_few_inks_survive_greyscale(looks: dict[str, style.Look]) -> None:
     values = sorted(lightness(look.colour) for look in looks.values())
     assert np.diff(values).min() > 15

@@ -34,9 +34,7 @@ def apply(images, *args, **kwargs):
 IMAGES = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
 
 
-@pytest.mark.parametrize(
-    ("name", "nearest"), [("F8", "F7"), ("f7+", "F7+"), ("F10+", "F1+"), ("NFNet-F3", "F3")]
-)
+@pytest.mark.parametrize(("name", "nearest"), [("F8", "F7"), ("f7+", "F7+"), ("F10+", "F1+"), ("NFNet-F3", "F3")])
 def test_unknown_variants_list_the_known_and_the_nearest(name, nearest):
     text = refusal(lambda: apply(IMAGES, 10, name))
     assert repr(name) in text
@@ -44,9 +42,7 @@ def test_unknown_variants_list_the_known_and_the_nearest(name, nearest):
     assert f"nearest is {nearest!r}" in text
 
 
-@pytest.mark.parametrize(
-    "shape", [(64, 64, 3), (1, 64, 64, 1), (1, 3, 64, 64), (1, 64, 64, 4), (1, 1, 64, 64, 3)]
-)
+@pytest.mark.parametrize("shape", [(64, 64, 3), (1, 64, 64, 1), (1, 3, 64, 64), (1, 64, 64, 4), (1, 1, 64, 64, 3)])
 def test_images_of_the_wrong_rank_or_channels(shape):
     text = refusal(lambda: apply(jax.ShapeDtypeStruct(shape, jnp.float32), 10, TINY))
     assert str(shape) in text
@@ -136,9 +132,7 @@ def test_configurations_are_hashable_even_from_lists():
 
 @settings(deadline=None, derandomize=True, max_examples=10)
 @given(
-    stages=st.lists(
-        st.tuples(st.integers(1, 3), st.integers(1, 2), st.sampled_from([1, 2])), min_size=1, max_size=3
-    ),
+    stages=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2), st.sampled_from([1, 2])), min_size=1, max_size=3),
     group_width=st.sampled_from([2, 4]),
     activation=st.sampled_from(["gelu", "relu", "silu", "tanh"]),
 )

@@ -145,9 +145,7 @@ def test_no_code_of_the_files_choice_runs(function, tmp_path):
 def test_dills_attribute_access_is_no_way_out(tmp_path):
     """dill's helpers take attributes of imported modules; ours look the pair up among what is allowed."""
     path = tmp_path / "evil.npz"
-    path.write_bytes(
-        b"cdill._dill\n_get_attr\n(cdill._dill\n_import_module\n(Vposix\ntRVsystem\ntR(Vtrue\ntR."
-    )
+    path.write_bytes(b"cdill._dill\n_get_attr\n(cdill._dill\n_import_module\n(Vposix\ntRVsystem\ntR(Vtrue\ntR.")
     assert "posix.system" in refusal(path)
 
 

@@ -38,6 +38,31 @@ def test_runs_name_file_and_line_of_each_number(study, results):
             assert float(cells[1]) == row["epochs"]
 
 
+def test_vit_sweep_holds_each_run_with_its_line(study):
+    from paper.results import DATA
+
+    frame = TABLES["vit_sweep"](study).frame
+    assert len(frame) == 260
+    lines = (DATA / "zhai2022_finetune.csv").read_text().splitlines()
+    columns = lines[0].split(",")
+    for row in frame.to_dict("records"):
+        file, line = row["file"].split(":")
+        assert file == "zhai2022_finetune.csv"
+        cells = dict(zip(columns, lines[int(line) - 1].split(","), strict=True))
+        assert (cells["model"], cells["source"]) == (row["model"], row["source"])
+        assert float(cells["tpu_v3_core_days_figure2"]) * 24 == pytest.approx(row["tpu_v3_core_hours"])
+        printed = cells["imagenet_top1_percent"]
+        error = 100 - float(printed) if printed else float(cells["imagenet_top1_error_percent_figure2"])
+        assert row["imagenet_top1_error_percent"] == pytest.approx(error)
+
+
+def test_conversion_and_scenarios_are_those_of_the_comparison(study):
+    conversion = TABLES["vit_conversion"](study)
+    assert len(conversion.frame) == 4
+    assert f"{study.matched.ratio.mid:.3f} [{study.matched.ratio.low:.3f}" in conversion.caption
+    pd.testing.assert_frame_equal(TABLES["vit_scenarios"](study).frame, study.matched.table)
+
+
 def test_family_has_the_published_counts(study):
     frame = TABLES["nfnet_family"](study).frame
     brock = study.results.nfnet_imagenet

@@ -9,6 +9,7 @@ from paper.tamper import (
     caught_by_hash,
     caught_by_readings,
     caught_by_science,
+    explain,
     format_report,
     report,
 )
@@ -42,6 +43,10 @@ def test_every_change_of_one_digit_is_caught_and_science_alone_is_measured(resul
     # Losses lie on a smooth surface to a few tenths of a percent, errors only to about one percent.
     assert science["smith2023-figure2", "jft4b_val_loss"] > 0.8
     assert 0 < science["smith2023-figure1", "imagenet_top1_error_percent"] < 0.6
+    # What escapes is explained, column by column.
+    reasons = explain(results, table)
+    assert len(reasons) == (table.escaped > 0).sum()
+    assert any("fine-tuned runs scatter by" in reason for reason in reasons)
 
 
 def test_unaltered_numbers_are_not_reported(results, tmp_path):

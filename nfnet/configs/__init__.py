@@ -1,0 +1,1 @@
+"""Configuration files: one recipe each, with the command that runs it."""

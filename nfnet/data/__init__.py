@@ -1,0 +1,1 @@
+"""Image data: sources, augmentation and a restart-exact input pipeline."""

@@ -1,0 +1,140 @@
+"""Data sets that fit into memory: digits, Fashion-MNIST (idx files), CIFAR-10 (binary version)."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from nfnet.data.sources import Example
+from nfnet.errors import UserError, unknown_name
+
+_FASHION_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+_CIFAR10_CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+_CIFAR10_RECORD = 1 + 3 * 32 * 32  # label, then the red, green and blue planes
+_DIGITS_HELD_OUT = 360  # a fifth of the 1,797 digits
+_HELD_OUT = ("test", "val", "validation")
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """Examples held in memory.
+
+    Attributes:
+        images: uint8; one channel (repeated into three when read) or three.
+        labels: class indices.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    images: UInt8[np.ndarray, "examples height width channels"]
+    labels: Int[np.ndarray, " examples"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Example:
+        image = self.images[index]
+        if image.shape[-1] == 1:
+            image = np.repeat(image, 3, axis=-1)
+        return {"image": image, "label": int(self.labels[index])}
+
+
+def _is_train(split: str) -> bool:
+    if split != "train" and split not in _HELD_OUT:
+        raise unknown_name("split", split, ("train", *_HELD_OUT))
+    return split == "train"
+
+
+def digits(split: str) -> ArraySource:
+    """Scikit-learn's 1,797 8x8 digits; a fixed random fifth is held out."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+    order = np.random.Generator(np.random.PCG64(0)).permutation(len(images))
+    chosen = order[_DIGITS_HELD_OUT:] if _is_train(split) else order[:_DIGITS_HELD_OUT]
+    labels = bunch.target.astype(np.int64)
+    split_name = "train" if _is_train(split) else "held-out"
+    return ArraySource(f"digits/{split_name}", tuple("0123456789"), images[chosen], labels[chosen])
+
+
+def _read(path: Path) -> bytes:
+    """Reads a file, gzipped or not: `path` itself or `path`.gz."""
+    zipped = path.with_name(path.name + ".gz")
+    try:
+        if path.exists():
+            return path.read_bytes()
+        with gzip.open(zipped) as file:
+            return file.read()
+    except FileNotFoundError:
+        raise UserError(f"Missing {path} (or {zipped.name}): fetch the data set and pass its folder.") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{zipped} is damaged ({error}): fetch it again.") from None
+
+
+def read_idx(path: Path) -> UInt8[np.ndarray, "*shape"]:
+    """Reads one idx file of unsigned bytes (the format of MNIST and Fashion-MNIST).
+
+    Raises:
+        UserError: the file is missing, truncated or of another kind.
+    """
+    content = _read(path)
+    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
+        raise UserError(f"{path} is no idx file of unsigned bytes: fetch it again.")
+    rank = content[3]
+    start = 4 + 4 * rank
+    if len(content) < start:
+        raise UserError(f"{path} is truncated in its header: fetch it again.")
+    shape = struct.unpack(f">{rank}I", content[4:start])
+    wanted = start + int(np.prod(shape, dtype=np.int64))
+    if len(content) != wanted:
+        raise UserError(f"{path} has {len(content)} bytes where its header asks for {wanted}: fetch it again.")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def fashion_mnist(folder: Path, split: str) -> ArraySource:
+    """Fashion-MNIST (28x28, 60,000 + 10,000) from its four idx files."""
+    prefix = "train" if _is_train(split) else "t10k"
+    images = read_idx(folder / f"{prefix}-images-idx3-ubyte")
+    labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte")
+    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+        raise UserError(
+            f"{folder}: {prefix} images {images.shape} and labels {labels.shape} do not belong together: "
+            "fetch both files again."
+        )
+    if labels.size and labels.max() >= len(_FASHION_CLASSES):
+        raise UserError(f"{folder}: {prefix} labels reach {labels.max()}, over 9: this is no Fashion-MNIST.")
+    return ArraySource(f"fashion_mnist/{prefix}", _FASHION_CLASSES, images[..., None], labels.astype(np.int64))
+
+
+def cifar10(folder: Path, split: str) -> ArraySource:
+    """CIFAR-10's binary version (32x32, 50,000 + 10,000)."""
+    nested = folder / "cifar-10-batches-bin"
+    folder = nested if nested.is_dir() else folder
+    files = [f"data_batch_{i}.bin" for i in range(1, 6)] if _is_train(split) else ["test_batch.bin"]
+    rows = []
+    for name in files:
+        content = _read(folder / name)
+        if not content or len(content) % _CIFAR10_RECORD:
+            raise UserError(
+                f"{folder / name} has {len(content)} bytes, no multiple of {_CIFAR10_RECORD}: "
+                "fetch the binary version of CIFAR-10 again."
+            )
+        rows.append(np.frombuffer(content, np.uint8).reshape(-1, _CIFAR10_RECORD))
+    records = np.concatenate(rows)
+    labels = records[:, 0].astype(np.int64)
+    if labels.max() >= len(_CIFAR10_CLASSES):
+        raise UserError(f"{folder}: a label reaches {labels.max()}, over 9: this is not CIFAR-10's binary version.")
+    images = np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    split_name = "train" if _is_train(split) else "test"
+    return ArraySource(f"cifar10/{split_name}", _CIFAR10_CLASSES, images, labels)

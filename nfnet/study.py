@@ -1,0 +1,126 @@
+"""Runs a study: the product of models, epoch budgets and learning rates.
+
+    python -m nfnet.study nfnet/configs/studies/digits.toml
+    python -m nfnet.study nfnet/configs/studies/digits.toml --status
+
+Runs that are finished are left alone and interrupted ones are resumed, so the command can be repeated at
+will.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nfnet.training import command_line
+from nfnet.training.executors import OUTPUT, Executor, in_process, slurm, subprocesses
+from nfnet.training.sweep import (
+    Study,
+    Trial,
+    best_trials,
+    known_trials,
+    load_study,
+    next_trials,
+    run_arguments,
+    standing,
+)
+
+
+def _loss_of(study: Study, trial: Trial) -> float | None:
+    return standing(study, trial).loss
+
+
+def status(study: Study) -> str:
+    """Returns a table of how all runs stand; a star marks the best one of each model and budget."""
+    from tabulate import tabulate
+
+    def loss(trial: Trial) -> float | None:
+        return _loss_of(study, trial)
+
+    best = set(best_trials(study, loss))
+    rows = []
+    for trial in known_trials(study, loss):
+        now = standing(study, trial)
+        progress = f"{now.step}/{now.total_steps}" if now.total_steps else ""
+        rows.append(
+            (
+                trial.model,
+                trial.epochs,
+                trial.learning_rate,
+                now.state + (" *" if trial in best else ""),
+                progress,
+                now.loss,
+                None if now.top1 is None else 100 * now.top1,
+                now.core_hours,
+            )
+        )
+    columns = ["model", "epochs", "learning rate", "state", "steps", "held-out loss", "top-1 %", "core hours"]
+    table: str = tabulate(rows, headers=columns, floatfmt=("", "g", "g", "", "", ".4f", ".2f", ".3g"), missingval="")
+    return table
+
+
+def _executor(study: Study) -> Executor:
+    if study.executor == "subprocess":
+        return subprocesses(study.parallel)
+    if study.executor == "slurm":
+        return slurm(Path(study.workdir) / "slurm", study.slurm)
+    return in_process
+
+
+def run_study(study: Study, executor: Executor) -> int:
+    """Runs what is left of a study.
+
+    Returns:
+        0 when the study is complete, 1 if a run failed (the others are done first), or the code of a run that
+        a signal stopped.
+    """
+
+    def loss(trial: Trial) -> float | None:
+        return _loss_of(study, trial)
+
+    tried: set[Trial] = set()
+    while trials := [trial for trial in next_trials(study, loss) if trial not in tried]:
+        codes = executor([run_arguments(study, trial) for trial in trials])
+        stopped = [code for code in codes if code > 128]
+        if stopped:
+            return stopped[0]
+        tried.update(trials)  # one that failed is not tried again before the command is repeated
+    failed = [trial for trial in tried if loss(trial) is None]
+    for trial in failed:
+        folder = Path(study.workdir) / trial.name
+        print(f"failed: {folder}{_last_line(folder / OUTPUT)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _last_line(output: Path) -> str:
+    lines = output.read_text(errors="replace").splitlines() if output.is_file() else []
+    return f" ({lines[-1]})" if lines else ""
+
+
+def _study(arguments: Sequence[str] | None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m nfnet.study",
+        description="Runs a study: the product of models, epoch budgets and learning rates.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("study", help="TOML file, e.g. nfnet/configs/studies/digits.toml")
+    parser.add_argument("--status", action="store_true", help="print how all runs stand, and run nothing")
+    options = parser.parse_args(arguments)
+    study = load_study(Path(options.study))
+    code = 0 if options.status else run_study(study, _executor(study))
+    print(status(study))
+    return code
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code.
+
+    0, 1 if a run failed, 2 at bad input, 128 + number after a signal.
+    """
+    return command_line.run(lambda: _study(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""What the command lines share: arguments, one-sentence errors, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from nfnet.errors import UserError
+
+BAD_INPUT = 2
+
+
+def parser(program: str, description: str) -> argparse.ArgumentParser:
+    """Makes a parser with the arguments of every command."""
+    result = argparse.ArgumentParser(
+        prog=f"python -m {program}",
+        description=description,
+        epilog="Any setting of the configuration can be overridden: --config.GROUP.KEY=VALUE.",
+        allow_abbrev=False,
+    )
+    result.add_argument("--config", required=True, help="configuration file, e.g. nfnet/configs/digits.py")
+    return result
+
+
+def add_run_arguments(result: argparse.ArgumentParser) -> None:
+    """Adds the arguments of commands that train."""
+    result.add_argument("--workdir", required=True, help="folder for checkpoints and the run log; resumed if used")
+    result.add_argument(
+        "--coordinator", help="several hosts: HOST:PORT of the first one, or `auto` on TPU pods and Slurm"
+    )
+    result.add_argument("--processes", type=int, help="several hosts: how many")
+    result.add_argument("--process-id", type=int, help="several hosts: which one this is, from 0")
+
+
+def parse(result: argparse.ArgumentParser, arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """Parses a command line into its arguments and the overrides of the configuration.
+
+    Exits with code 2 at an argument that is neither.
+    """
+    options, others = result.parse_known_args(arguments)
+    overrides: list[str] = []
+    values = iter(others)
+    for argument in values:
+        if not argument.startswith("--config."):
+            result.error(f"unknown argument {argument!r}: overrides look like --config.training.epochs=2")
+        if "=" not in argument:
+            argument = f"{argument}={next(values, '')}"
+        overrides.append(argument)
+    return options, overrides
+
+
+def run(main: Callable[[], int]) -> int:
+    """Runs a command; bad input becomes one sentence on stderr and exit code 2."""
+    try:
+        return main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except BrokenPipeError:
+        return 1

@@ -1,0 +1,128 @@
+"""Where a run happens: hosts, devices, versions of the code, signals, and the lock on its folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from nfnet.errors import UserError
+
+_PACKAGES = ("jax", "jaxlib", "dm-haiku", "optax", "grain", "orbax-checkpoint", "numpy", "pillow")
+
+
+def start_distributed(coordinator: str | None, processes: int | None, process_id: int | None) -> None:
+    """Joins the processes of a run on several hosts.
+
+    Args:
+        coordinator: "auto" on TPU pods and Slurm, which tell JAX the rest; else HOST:PORT of the first
+            process. None runs alone.
+        processes: how many there are.
+        process_id: which one this is.
+
+    Raises:
+        UserError: incomplete arguments, or the others cannot be reached.
+    """
+    if coordinator is None:
+        if processes is not None or process_id is not None:
+            raise UserError("--processes and --process-id need --coordinator=HOST:PORT.")
+        return
+    import jax
+
+    if coordinator == "auto":
+        arguments: dict[str, Any] = {}
+    elif processes is None or process_id is None:
+        raise UserError("--coordinator=HOST:PORT needs --processes=N and --process-id=I on every host.")
+    else:
+        arguments = {"coordinator_address": coordinator, "num_processes": processes, "process_id": process_id}
+    try:
+        jax.distributed.initialize(**arguments)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"The processes of the run cannot be joined ({' '.join(str(error).split())[:200]}): check --coordinator."
+        ) from error
+
+
+def code_version() -> str:
+    """Returns the commit that the package is run from, or its version where it is installed."""
+    here = Path(__file__).resolve().parent
+    try:
+        git = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+        return git.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return f"nfnet-companion {importlib.metadata.version('nfnet-companion')}"
+        return "unknown"
+
+
+def package_versions() -> dict[str, str]:
+    """Returns the versions of the packages that results depend on."""
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+class StopSignals:
+    """Notes SIGTERM and SIGINT instead of dying of them; a context manager.
+
+    A second signal of the same kind acts as it did before, so that an impatient Ctrl-C still works.
+
+    Attributes:
+        received: the first signal, if any.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._former: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        # Python allows only the main thread to set handlers; elsewhere the run simply cannot be stopped
+        # softly.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._former[number] = signal.signal(number, self._note)
+        return self
+
+    @staticmethod
+    def name(number: int) -> str:
+        """Returns a signal's name."""
+        return signal.Signals(number).name
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = self.received or signal.Signals(number)
+        signal.signal(number, self._former[signal.Signals(number)])
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Keeps a second process from running in the same folder; the lock dies with its process.
+
+    Raises:
+        UserError: another process holds it, or the folder cannot be made.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = (workdir / ".lock").open("w")
+    except OSError as error:
+        raise UserError(f"The --workdir {workdir} cannot be used ({error.strerror}): pass another one.") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"Another process trains in {workdir}: wait for it or pass another --workdir.") from None
+        yield

@@ -1,0 +1,79 @@
+"""Loss and top-1 accuracy on a held-out split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from nfnet.data.pipeline import Batch, evaluation_batches
+from nfnet.data.sources import Source
+from nfnet.training.config import DataConfig
+from nfnet.training.sharding import put_batch, replicate
+from nfnet.training.state import EvaluationSums, Params
+
+
+def on_device(mesh: Mesh, batch: Batch) -> dict[str, jax.Array]:
+    """Moves what the steps need of this host's share of a batch to its devices."""
+    arrays = {"image": batch["image"], "label": batch["label"], "weight": batch["weight"]}
+    return put_batch(mesh, {**arrays, "unreadable": batch["unreadable"]})
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Result of an evaluation.
+
+    Attributes:
+        loss: mean over the examples.
+        top1: share of the examples classified right.
+        examples: how many could be read.
+    """
+
+    loss: float
+    top1: float
+    examples: int
+
+
+def evaluate(
+    params: Params,
+    step: Callable[[Params, EvaluationSums, dict[str, jax.Array]], EvaluationSums],
+    source: Source,
+    data: DataConfig,
+    batch_size: int,
+    mesh: Mesh,
+    on_batch: Callable[[], None] | None = None,
+) -> Evaluation:
+    """Evaluates parameters on a whole split.
+
+    Args:
+        params: what to evaluate.
+        step: from `nfnet.training.step.make_evaluation_step`.
+        source: the held-out data.
+        data: image size and preprocessing.
+        batch_size: of all devices together.
+        mesh: the devices.
+        on_batch: called after each batch.
+    """
+    batches = evaluation_batches(
+        source,
+        batch_size,
+        data.evaluation_size,
+        margin=data.evaluation_margin,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
+        workers=data.workers,
+        threads=data.threads,
+        unreadable=data.unreadable,
+    )
+    zero = jnp.zeros(())
+    sums = replicate(mesh, EvaluationSums(loss=zero, correct=zero, weight=zero))
+    for batch in batches:
+        sums = step(params, sums, on_device(mesh, batch))
+        if on_batch is not None:
+            on_batch()
+    loss, correct, weight = (float(value) for value in jax.device_get(sums))
+    count = max(weight, 1.0)
+    return Evaluation(loss / count, correct / count, int(weight))

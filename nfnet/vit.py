@@ -1,0 +1,475 @@
+"""Vision Transformers (ViT), the baselines of Smith et al. 2023, Figure 1, and their smaller relatives.
+
+From top to bottom: the shape of a network (`ViTConfig`), what a block is made of, the block, attention
+pooling, the network, and at the end the table of variants.
+
+    network = hk.transform(lambda images, is_training: ViT(1000, "S/16")(images, is_training))
+    params = network.init(rng, images, True)
+    logits = network.apply(params, rng, images, True)["logits"]
+
+The encoder is that of Dosovitskiy et al. 2021 (arXiv 2010.11929, Section 3.1), the shapes and heads are those of
+Zhai et al. 2022 (arXiv 2106.04560, Table 2) and Alabdulmohsin et al. 2023 (arXiv 2305.13035). Two details that are
+easily missed: layer norms add 1e-6 to the variance, and GELU is the tanh form in the authors' JAX code but the erf
+form in timm.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, get_args
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float
+
+from nfnet.errors import UserError, unknown_name
+from nfnet.layers import StochDepth, parameter_dtype
+
+GELU = Literal["tanh", "erf"]
+Head = Literal["cls", "gap", "map"]
+PositionEmbedding = Literal["learned", "sincos2d"]
+
+_XAVIER = hk.initializers.VarianceScaling(1.0, "fan_avg", "uniform")
+# Query, key and value are square matrices side by side in one array: by its fan-in, each is Xavier uniform.
+_XAVIER_SIDE_BY_SIDE = hk.initializers.VarianceScaling(1.0, "fan_in", "uniform")
+_LECUN = hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ViTConfig:
+    """The shape of a Vision Transformer, published (see `VIT_VARIANTS`) or of your own making.
+
+    Attributes:
+        patch: Side of the square patches in pixels.
+        width: Features of a token.
+        depth: Number of encoder blocks.
+        mlp_width: Hidden features of each block's two linear layers.
+        num_heads: Attention heads; each has width / num_heads features.
+        gelu: "tanh" (the authors' JAX code) or "erf" (timm).
+        resolution: Side in pixels of the images that it is pre-trained on. The network takes any multiple
+            of the patch.
+
+    Raises:
+        UserError: If the fields do not describe a network.
+    """
+
+    patch: int
+    width: int
+    depth: int
+    mlp_width: int
+    num_heads: int
+    gelu: GELU = "tanh"
+    resolution: int = 224
+
+    def __post_init__(self) -> None:
+        for name in ("patch", "width", "depth", "mlp_width", "num_heads", "resolution"):
+            value = getattr(self, name)
+            if value != int(value) or value < 1:
+                raise UserError(f"{name} must be a positive whole number, but is {value}.")
+        if self.width % self.num_heads:
+            raise UserError(f"a width of {self.width} cannot be divided into {self.num_heads} heads: change either.")
+        if self.gelu not in get_args(GELU):
+            raise unknown_name("gelu", self.gelu, get_args(GELU))
+        self.grid(self.resolution, self.resolution)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Returns the rows and columns of patches of an image.
+
+        The authors' code drops incomplete patches at the border: where the papers say 384 px for a patch of
+        14, the network sees 378 px. Here the images' size has to say so.
+
+        Args:
+            height: Pixels.
+            width: Pixels.
+
+        Raises:
+            UserError: If the patch does not divide a side.
+        """
+        for side in (height, width):
+            if side < self.patch or side % self.patch:
+                below = side // self.patch * self.patch
+                nearest = f"{below} or {below + self.patch}" if below else f"{self.patch}"
+                raise UserError(
+                    f"images have {height} x {width} pixels, but each side must be a multiple of the patch "
+                    f"of {self.patch}: the nearest to {side} is {nearest}."
+                )
+        return height // self.patch, width // self.patch
+
+
+class MLP(hk.Module):
+    """Two linear layers with a GELU between, applied to each token by itself."""
+
+    def __init__(self, hidden: int, *, gelu: GELU, dropout_rate: float = 0.0, name: str | None = None):
+        """Configures the layers.
+
+        Args:
+            hidden: Width of the hidden layer.
+            gelu: See `ViTConfig`.
+            dropout_rate: Dropout on the hidden layer in training.
+            name: Haiku module name.
+        """
+        super().__init__(name=name)
+        self.hidden = hidden
+        self.gelu = gelu
+        self.dropout_rate = dropout_rate
+
+    def __call__(self, x: Float[Array, "batch tokens width"], is_training: bool) -> Float[Array, "batch tokens width"]:
+        """Returns as many features as came in."""
+        hidden = hk.Linear(self.hidden, w_init=_XAVIER, name="hidden")(x)
+        hidden = jax.nn.gelu(hidden, approximate=self.gelu == "tanh")
+        hidden = _dropout(hidden, self.dropout_rate, is_training)
+        return hk.Linear(x.shape[-1], w_init=_XAVIER, name="out")(hidden)
+
+
+class SelfAttention(hk.Module):
+    """Multi-head self-attention with biases; one matrix product gives queries, keys and values."""
+
+    def __init__(self, num_heads: int, name: str | None = None):
+        """Configures the layer.
+
+        Args:
+            num_heads: Number of heads.
+            name: Haiku module name.
+        """
+        super().__init__(name=name)
+        self.num_heads = num_heads
+
+    def __call__(self, x: Float[Array, "batch tokens width"]) -> Float[Array, "batch tokens width"]:
+        """Returns for each token a mixture of all tokens' values."""
+        qkv = hk.Linear(3 * x.shape[-1], w_init=_XAVIER_SIDE_BY_SIDE, name="qkv")(x)
+        query, key, value = _split_heads(qkv, 3, self.num_heads)
+        mixture = jax.nn.dot_product_attention(query, key, value)
+        return hk.Linear(x.shape[-1], w_init=_XAVIER, name="out")(mixture.reshape(x.shape))
+
+
+class EncoderBlock(hk.Module):
+    """Pre-norm encoder block (Dosovitskiy et al. 2021, equations 2 and 3)."""
+
+    def __init__(
+        self,
+        config: ViTConfig,
+        *,
+        dropout_rate: float = 0.0,
+        stochastic_depth_rate: float = 0.0,
+        name: str | None = None,
+    ):
+        """Configures the block.
+
+        Args:
+            config: The network's shape.
+            dropout_rate: Dropout on both branches and the hidden layer in training.
+            stochastic_depth_rate: Probability with which training drops either branch for an example.
+            name: Haiku module name.
+        """
+        super().__init__(name=name)
+        self.config = config
+        self.dropout_rate = dropout_rate
+        self.stoch_depth = StochDepth(stochastic_depth_rate, name="stoch_depth")
+
+    def __call__(self, x: Float[Array, "batch tokens width"], is_training: bool) -> Float[Array, "batch tokens width"]:
+        """Returns y + mlp(norm(y)), where y = x + attention(norm(x))."""
+        attention = SelfAttention(self.config.num_heads, name="attention")
+        mlp = MLP(self.config.mlp_width, gelu=self.config.gelu, dropout_rate=self.dropout_rate, name="mlp")
+        branch = attention(_layer_norm(x, "attention_norm"))
+        x += self.stoch_depth(_dropout(branch, self.dropout_rate, is_training), is_training)
+        branch = mlp(_layer_norm(x, "mlp_norm"), is_training)
+        return x + self.stoch_depth(_dropout(branch, self.dropout_rate, is_training), is_training)
+
+
+class AttentionPooling(hk.Module):
+    """Multi-head attention pooling, "MAP" (Zhai et al. 2022, Section 3.2): one learnt query for all images.
+
+    Parameter probe [1, 1, width]: what the query is projected from.
+    """
+
+    def __init__(self, config: ViTConfig, name: str | None = None):
+        """Configures the layer.
+
+        Args:
+            config: The network's shape.
+            name: Haiku module name.
+        """
+        super().__init__(name=name)
+        self.config = config
+
+    def __call__(self, x: Float[Array, "batch tokens width"]) -> Float[Array, "batch width"]:
+        """Returns y + mlp(norm(y)), where y is the query's mixture of all tokens' values."""
+        batch, _, width = x.shape
+        num_heads = self.config.num_heads
+        probe = hk.get_parameter("probe", (1, 1, width), x.dtype, _XAVIER)
+        (query,) = _split_heads(hk.Linear(width, w_init=_XAVIER, name="query")(probe), 1, num_heads)
+        key_value = hk.Linear(2 * width, w_init=_XAVIER_SIDE_BY_SIDE, name="key_value")(x)
+        key, value = _split_heads(key_value, 2, num_heads)
+        query = jnp.broadcast_to(query, (batch, *query.shape[1:]))
+        mixture = jax.nn.dot_product_attention(query, key, value)
+        y = hk.Linear(width, w_init=_XAVIER, name="out")(mixture.reshape(batch, 1, width))
+        mlp = MLP(self.config.mlp_width, gelu=self.config.gelu, name="mlp")
+        return (y + mlp(_layer_norm(y, "norm"), False))[:, 0]
+
+
+class ViT(hk.Module):
+    """The network: embedding of patches, encoder blocks, one of three heads and a linear classifier."""
+
+    """The network: embedding of patches, encoder blocks, one of three heads and a linear classifier."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        variant: str | ViTConfig = "B/16",
+        *,
+        head: Head = "gap",
+        posemb: PositionEmbedding = "learned",
+        dropout_rate: float = 0.0,
+        stochastic_depth_rate: float = 0.0,
+        logit_bias: float = 0.0,
+        dtype: DTypeLike | None = None,
+        remat: bool = False,
+        name: str = "ViT",
+    ):
+        """Configures the network.
+
+        Args:
+            num_classes: Number of logits.
+            variant: A name in `VIT_VARIANTS`, or a configuration.
+            head: What the classifier sees: "cls" a learnt token beside the patches (Dosovitskiy et al.
+                2021), "gap" the mean of all tokens, "map" attention pooling. Table 2 of Zhai et al. 2022
+                counts networks with "gap"; the authors' configuration trains g/14 and G/14 with "map", and the
+                428M parameters of So400m/14 include it.
+            posemb: "learned", a vector per position; or "sincos2d", the fixed one of `sincos2d`.
+            dropout_rate: Dropout after the position embedding and in each block in training.
+            stochastic_depth_rate: Rate L of stochastic depth: each branch of block i of n is dropped with
+                probability L * i / n, and not rescaled where it is kept, as in NFNets.
+            logit_bias: Initial bias of the classifier, whose weights start at zero. The authors'
+                configuration for the sigmoid loss over 29,593 classes has -10.
+            dtype: Type of the activations, the images' by default. Parameters and results are float32 also
+                when this is bfloat16.
+            remat: Recompute each block in the backward pass rather than keep its activations.
+            name: Haiku module name, which starts the names of all parameters.
+
+        Raises:
+            UserError: If the variant, head or posemb is unknown, or a number is out of range.
+        """
+        super().__init__(name=name)
+        if num_classes < 1:
+            raise UserError(f"num_classes is {num_classes}, but must be at least 1.")
+        for kind, value, known in (
+            ("head", head, get_args(Head)),
+            ("posemb", posemb, get_args(PositionEmbedding)),
+        ):
+            if value not in known:
+                raise unknown_name(kind, value, known)
+        for key, rate in (("dropout_rate", dropout_rate), ("stochastic_depth_rate", stochastic_depth_rate)):
+            if not 0 <= rate < 1:
+                raise UserError(f"{key} is {rate}, but must be at least 0 and less than 1.")
+        self.num_classes = num_classes
+        self.config = config = find_vit_variant(variant)
+        self.head = head
+        self.posemb = posemb
+        self.dropout_rate = dropout_rate
+        self.logit_bias = logit_bias
+        self.dtype = dtype
+        self.remat = remat
+        self.block_rates = [stochastic_depth_rate * i / config.depth for i in range(config.depth)]
+
+    def __call__(
+        self, images: Float[Array, "batch height width 3"], is_training: bool
+    ) -> Mapping[str, Float[Array, "batch _"]]:
+        """Classifies images.
+
+        Args:
+            images: Normalized images, of a floating type; the patch divides both sides.
+            is_training: Whether to apply dropout and stochastic depth, which need an rng.
+
+        Returns:
+            "logits" [batch, num_classes] and "features" [batch, width], what the classifier sees.
+
+        Raises:
+            UserError: If the images have the wrong rank, channels, type or size.
+        """
+        self._check(images)
+        dtype = images.dtype if self.dtype is None else self.dtype
+        with _parameters(created=parameter_dtype(dtype), read=dtype):
+            x = self.embed(images.astype(dtype), is_training)
+            for i, rate in enumerate(self.block_rates):
+                block = EncoderBlock(
+                    self.config, dropout_rate=self.dropout_rate, stochastic_depth_rate=rate, name=f"block_{i}"
+                )
+                apply = partial(block, is_training=is_training)
+                x = hk.remat(apply)(x) if self.remat else apply(x)
+            features = self.pool(x).astype(parameter_dtype(dtype))
+        return {"logits": self.classify(features), "features": features}
+
+    @hk.transparent
+    def embed(
+        self, images: Float[Array, "batch height width 3"], is_training: bool
+    ) -> Float[Array, "batch tokens width"]:
+        """Returns the input of the first block: projected patches, class token if any, positions."""
+        grid = self.config.grid(*images.shape[1:3])
+        x = _cut_patches(images, self.config.patch)
+        x = hk.Linear(self.config.width, w_init=_LECUN, name="patch_embedding")(x)
+        x = _add_positions(x, grid, self.head, self.posemb)
+        return _dropout(x, self.dropout_rate, is_training)
+
+    @hk.transparent
+    def pool(self, x: Float[Array, "batch tokens width"]) -> Float[Array, "batch width"]:
+        """Returns one vector per image of the last block's output."""
+        x = _layer_norm(x, "norm")
+        if self.head == "map":
+            return AttentionPooling(self.config, name="pooling")(x)
+        return x[:, 0] if self.head == "cls" else jnp.mean(x, axis=1, dtype=parameter_dtype(x.dtype))
+
+    @hk.transparent
+    def classify(self, features: Float[Array, "batch width"]) -> Float[Array, "batch num_classes"]:
+        """Returns logits."""
+        bias = hk.initializers.Constant(self.logit_bias)
+        return hk.Linear(self.num_classes, w_init=jnp.zeros, b_init=bias, name="head")(features)
+
+    def _check(self, images: Array) -> None:
+        if images.ndim != 4 or images.shape[-1] != 3:
+            raise UserError(f"images have shape {images.shape}, but need shape [batch, height, width, 3].")
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise UserError(f"images are {images.dtype}, but must be normalized to a floating type.")
+
+
+def sincos2d(rows: int, columns: int, width: int) -> Float[np.ndarray, "tokens width"]:
+    """Returns fixed two-dimensional position embeddings (Chen et al. 2021, arXiv 2104.02057, "MoCo v3").
+
+    Args:
+        rows: Rows of patches.
+        columns: Columns of patches.
+        width: Features; a multiple of four.
+
+    Returns:
+        One vector for each patch, row by row: sin(f x), cos(f x), sin(f y), cos(f y) at column x and row y,
+        for width / 4 frequencies f from 1 to 1 / 10,000 in geometric progression. float64.
+
+    Raises:
+        UserError: If the width is no multiple of four, or less than eight.
+    """
+    if width % 4 or width < 8:
+        raise UserError(
+            f"a width of {width} cannot hold posemb 'sincos2d': use a multiple of four from eight on, or "
+            "posemb 'learned'."
+        )
+    frequencies = np.geomspace(1.0, 1e-4, width // 4)
+    y, x = (np.multiply.outer(index.ravel(), frequencies) for index in np.mgrid[:rows, :columns])
+    return np.concatenate([np.sin(x), np.cos(x), np.sin(y), np.cos(y)], axis=1)
+
+
+def _cut_patches(images: Float[Array, "batch height width 3"], side: int) -> Float[Array, "batch patches pixels"]:
+    """Cuts images into patches, row by row; a patch lists its values by row, column and channel."""
+    batch, height, width, channels = images.shape
+    x = images.reshape(batch, height // side, side, width // side, side, channels)
+    return jnp.swapaxes(x, 2, 3).reshape(batch, -1, side * side * channels)
+
+
+def _add_positions(
+    x: Float[Array, "batch patches width"], grid: tuple[int, int], head: Head, posemb: PositionEmbedding
+) -> Float[Array, "batch tokens width"]:
+    """Adds the class token, if the head wants one, and the position embedding.
+
+    The class token has a learned position (as in Dosovitskiy et al. 2021), but no fixed one.
+    """
+    batch, _, width = x.shape
+    if posemb == "sincos2d":
+        x += jnp.asarray(sincos2d(*grid, width), x.dtype)
+    if head == "cls":
+        token = hk.get_parameter("cls_token", (1, 1, width), x.dtype, jnp.zeros)
+        x = jnp.concatenate([jnp.broadcast_to(token, (batch, 1, width)), x], axis=1)
+    if posemb == "learned":
+        init = hk.initializers.RandomNormal(width**-0.5)
+        x += hk.get_parameter("position_embedding", (1, *x.shape[1:]), x.dtype, init)
+    return x
+
+
+def _split_heads(
+    x: Float[Array, "batch tokens features"], parts: int, num_heads: int
+) -> Float[Array, "parts batch tokens num_heads head_features"]:
+    """Splits features that are laid out by part, head and feature."""
+    return jnp.moveaxis(x.reshape(*x.shape[:2], parts, num_heads, -1), 2, 0)
+
+
+def _layer_norm(x: Float[Array, "*axes width"], name: str) -> Float[Array, "*axes width"]:
+    """Normalizes each token at parameter precision: bfloat16 would lose most of the variance's digits."""
+    norm = hk.LayerNorm(axis=-1, create_scale=True, create_offset=True, eps=1e-6, name=name)
+    return norm(x.astype(parameter_dtype(x.dtype))).astype(x.dtype)
+
+
+def _dropout(x: Float[Array, "*axes"], rate: float, is_training: bool) -> Float[Array, "*axes"]:
+    return hk.dropout(hk.next_rng_key(), rate, x) if is_training and rate > 0 else x
+
+
+@contextlib.contextmanager
+def _parameters(*, created: DTypeLike, read: DTypeLike) -> Iterator[None]:
+    """Lets Haiku's own layers create parameters in one type and compute with them in another.
+
+    Layer norms read theirs as they are, because they compute at parameter precision.
+    """
+
+    def creator(create: Any, shape: Sequence[int], dtype: Any, init: Any, context: Any) -> Any:
+        del dtype, context  # Haiku would take the type of the activations
+        return create(shape, created, init)
+
+    def getter(get: Callable[[Array], Array], value: Array, context: Any) -> Array:
+        value = get(value)
+        return value if context.name in ("scale", "offset") else value.astype(read)
+
+    with hk.custom_creator(creator), hk.custom_getter(getter):
+        yield
+
+
+def find_vit_variant(variant: str | ViTConfig) -> ViTConfig:
+    """Returns the configuration of a variant.
+
+    Args:
+        variant: A name in `VIT_VARIANTS`; a configuration is returned as it is.
+
+    Raises:
+        UserError: If the name is unknown.
+    """
+    if isinstance(variant, ViTConfig):
+        return variant
+    if variant not in VIT_VARIANTS:
+        raise unknown_name("variant", variant, VIT_VARIANTS)
+    return VIT_VARIANTS[variant]
+
+
+# Width, depth, MLP and heads: Table 2 of Zhai et al. 2022, where case tells s from S and g from G.
+_SHAPES = {
+    "s": (256, 6, 1024, 8),
+    "Ti": (192, 12, 768, 3),
+    "S": (384, 12, 1536, 6),
+    "B": (768, 12, 3072, 12),
+    "L": (1024, 24, 4096, 16),
+    "g": (1408, 40, 6144, 16),
+    "G": (1664, 48, 8192, 16),
+    "So400m": (1152, 27, 4304, 16),  # Alabdulmohsin et al. 2023
+    "mini": (192, 6, 768, 3),  # ours, for images of 64 px
+    "micro": (96, 4, 384, 3),  # ours, for images of 32 px
+}
+
+
+def _variant(name: str, resolution: int = 224) -> ViTConfig:
+    letters, patch = name.split("/")
+    width, depth, mlp_width, num_heads = _SHAPES[letters]
+    return ViTConfig(
+        patch=int(patch), width=width, depth=depth, mlp_width=mlp_width, num_heads=num_heads, resolution=resolution
+    )
+
+
+# fmt: off
+_PUBLISHED = (
+    "s/28", "s/16", "S/32", "Ti/16", "B/32", "S/16", "B/28", "B/16", "L/16", "g/14", "G/14", "So400m/14",
+)
+# fmt: on
+
+VIT_VARIANTS: Mapping[str, ViTConfig] = {
+    **{name: _variant(name) for name in _PUBLISHED},
+    "mini/8": _variant("mini/8", resolution=64),
+    "micro/4": _variant("micro/4", resolution=32),
+}

@@ -1,0 +1,203 @@
+import dataclasses
+import logging
+import math
+import re
+
+import pytest
+from support.tiny_runs import tiny, write_config
+
+from nfnet import study as command
+from nfnet.errors import UserError
+from nfnet.training.executors import in_process, slurm, subprocesses
+from nfnet.training.sweep import (
+    LearningRates,
+    Study,
+    Trial,
+    best_trials,
+    known_trials,
+    load_study,
+    next_trials,
+    run_arguments,
+    standing,
+)
+
+STUDY = Study(
+    config="c.py:{model}",
+    workdir="w",
+    models={"F0": {}, "F3": {}, "F7+": {}},
+    epochs=(0.25, 1.0, 4.0),
+    learning_rates=LearningRates(1.6, 3),
+)
+SEARCH = dataclasses.replace(STUDY, strategy="two-trial")
+
+
+def complete(study: Study, loss) -> dict[Trial, float]:
+    """Runs a study whose runs have the losses that a function gives."""
+    done: dict[Trial, float] = {}
+    rounds = 0
+    while trials := next_trials(study, done.get):
+        done.update({trial: loss(trial) for trial in trials})
+        rounds += 1
+        assert rounds < 100
+    return done
+
+
+def test_grid_is_the_product():
+    done = complete(STUDY, lambda trial: trial.learning_rate)
+    assert len(done) == 27
+    assert {trial.learning_rate for trial in done} == {0.8, 1.6, 3.2}
+    assert LearningRates(1.6, 4).grid() == (3.2, 1.6, 0.8, 0.4)
+    assert {trial.learning_rate for trial in best_trials(STUDY, done.get)} == {0.8}
+
+
+def test_two_trials_find_an_optimum_that_falls_slowly():
+    """At most two trials a cell find every optimum that falls by factors of 1 or 2 from cell to cell."""
+    optimum = {
+        ("F0", 0.25): 1.6, ("F0", 1): 1.6, ("F0", 4): 0.8,
+        ("F3", 0.25): 1.6, ("F3", 1): 0.8, ("F3", 4): 0.8,
+        ("F7+", 0.25): 1.6, ("F7+", 1): 0.8, ("F7+", 4): 0.4,
+    }  # fmt: skip
+
+    def loss(trial: Trial) -> float:
+        return 2 + abs(math.log2(trial.learning_rate / optimum[trial.model, trial.epochs]))
+
+    done = complete(SEARCH, loss)
+    assert len(done) == 18
+    best = {(trial.model, trial.epochs): trial.learning_rate for trial in best_trials(SEARCH, done.get)}
+    assert best == optimum
+
+
+def test_diverged_runs_count_as_bad():
+    done = complete(SEARCH, lambda trial: math.inf if trial.learning_rate > 0.5 else trial.learning_rate)
+    rates = [trial.learning_rate for trial in known_trials(SEARCH, done.get) if trial.model == "F0"]
+    assert rates == [1.6, 0.8, 0.8, 0.4, 0.4, 0.2]
+    assert all(trial.learning_rate <= 0.4 for trial in best_trials(SEARCH, done.get))
+
+
+def test_cells_wait_for_their_neighbours():
+    assert [(t.model, t.epochs) for t in next_trials(SEARCH, lambda trial: None)] == [("F0", 0.25)] * 2
+    first = dict.fromkeys(next_trials(SEARCH, lambda trial: None), 1.0)
+    cells = {(trial.model, trial.epochs) for trial in next_trials(SEARCH, first.get)}
+    assert cells == {("F0", 1.0), ("F3", 0.25)}
+
+
+def test_arguments_of_a_run():
+    trial = Trial("F7+", 0.25, 0.8)
+    study = dataclasses.replace(STUDY, overrides={"training.batch_size": 64}, workdir="w")
+    assert run_arguments(study, trial) == [
+        "--config", "c.py:F7+", "--workdir", "w/F7+/epochs_0.25/lr_0.8", "--config.training.batch_size=64",
+        "--config.training.epochs=0.25", "--config.optimiser.learning_rate=0.8",
+    ]  # fmt: skip
+    named = dataclasses.replace(study, config="c.py", models={"B/16": {}})
+    arguments = run_arguments(named, Trial("B/16", 1, 1))
+    assert "--config.model.variant=B/16" in arguments
+    assert arguments[3] == "w/B-16/epochs_1/lr_1"
+
+
+def write_study(folder, **changes) -> str:
+    config = write_config(folder / "tiny.py", tiny(training={"log_every": 2}))
+    lines = {
+        "config": f'"{config}"',
+        "workdir": f'"{folder / "runs"}"',
+        "epochs": "[0.25, 0.5]",
+        "learning_rates": "{centre = 0.2}",
+        "strategy": '"two-trial"',
+        "executor": '"in-process"',
+        **changes,
+    }
+    text = "".join(f"{key} = {value}\n" for key, value in lines.items() if value)
+    if "models" not in changes:
+        text += '[models.narrow]\n"model.shape.mlp_width" = 8\n'
+    (folder / "study.toml").write_text(text)
+    return str(folder / "study.toml")
+
+
+@pytest.mark.usefixtures("cached")
+def test_a_study_runs_and_is_left_alone_when_done(tmp_path, capsys):
+    path = write_study(tmp_path, epochs="[0.25]")
+    assert command.main([path, "--status"]) == 0
+    assert capsys.readouterr().out.count("pending") == 2
+    assert command.main([path]) == 0
+    out = capsys.readouterr().out
+    assert out.count("finished") == 2
+    assert out.count("*") == 1
+    logs = {p: p.read_bytes() for p in tmp_path.rglob("log.jsonl")}
+    assert len(logs) == 2
+    assert command.main([path]) == 0
+    assert {p: p.read_bytes() for p in tmp_path.rglob("log.jsonl")} == logs
+    study = load_study(tmp_path / "study.toml")
+    now = standing(study, Trial("narrow", 0.25, 0.2))
+    assert (now.state, now.step, now.total_steps) == ("finished", 6, 6)
+    # A run that was killed while writing its log counts as interrupted, and is resumed.
+    log = tmp_path / "runs/narrow/epochs_0.25/lr_0.2/log.jsonl"
+    log.write_bytes(log.read_bytes()[:-5])
+    assert standing(study, Trial("narrow", 0.25, 0.2)).state == "interrupted"
+
+
+def test_failures_are_told_and_other_runs_done(tmp_path, capsys):
+    path = write_study(tmp_path, strategy='"grid"', epochs="[0.25]", learning_rates="{centre = 0.2, points = 1}")
+    study = load_study(tmp_path / "study.toml")
+    attempted = []
+
+    def executor(runs):
+        attempted.extend(runs)
+        return [2] * len(runs)
+
+    assert command.run_study(study, executor) == 1
+    assert len(attempted) == 1
+    assert capsys.readouterr().err.count("failed:") == 1
+    assert command.run_study(study, lambda runs: [143]) == 143
+    assert path.endswith("study.toml")
+
+
+@pytest.mark.parametrize("kind", ["subprocess", "slurm"])
+def test_executors_pass_arguments_and_exit_codes(tmp_path, kind, monkeypatch):
+    # Refused within a second, which shows that arguments arrive and exit codes return.
+    runs = [["--config", "none.py", "--workdir", str(tmp_path / name)] for name in ("a", "b")]
+    if kind == "subprocess":
+        assert subprocesses(2)(runs) == [2, 2]
+        assert "Missing configuration none.py" in (tmp_path / "a" / "output.txt").read_text()
+    else:
+        # submitit's own stand-in for a cluster: the same calls, in this process. It leaves its log files
+        # open.
+        handlers: list[logging.Handler] = []
+        real = logging.FileHandler
+
+        def handler(path):
+            handlers.append(real(path))
+            return handlers[-1]
+
+        monkeypatch.setattr(logging, "FileHandler", handler)
+        assert slurm(tmp_path / "slurm", {"timeout_min": 1}, cluster="debug")(runs) == [2, 2]
+        for opened in handlers:
+            opened.close()
+    assert in_process(runs) == [2, 2]
+
+
+def test_slurm_is_told_to_be_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="Slurm cannot be used"):
+        slurm(tmp_path, {}, cluster="slurm")([["--config", "c", "--workdir", str(tmp_path)]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": "[4, 1]"}, "rising order"),
+        ({"epochs": None}, "lacks epochs"),
+        ({"strategy": '"random"'}, r"strategy 'random'"),
+        ({"executor": '"slrm"'}, r"executor 'slrm'.*'slurm'"),
+        ({"parallel": "0"}, "at least one"),
+        ({"learning_rates": "{center = 1}"}, r"'center'.*'centre'"),
+        ({"learning_rates": "{centre = -1.0}"}, "must be positive"),
+        ({"epochs": "[1"}, "is no TOML"),
+    ],
+)
+def test_bad_studies_are_told(tmp_path, changes, message, capsys):
+    assert command.main([write_study(tmp_path, **changes)]) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_missing_study(tmp_path, capsys):
+    assert command.main([str(tmp_path / "none.toml")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
