@@ -27,6 +27,10 @@ FIGURES = {
     "nfnet_vs_vit_flops": "the same against training FLOPs, free of hardware",
     "vit_advantage": "who leads at matched compute, by how much, and under which choices",
     "vit_fewshot": "few-shot error of Vision Transformers against compute, for context",
+    "family_cost": "where parameters and multiply-adds of each variant go",
+    "signal_propagation": "variance along the blocks at initialisation, beside what beta expects",
+    "agc_at_work": "which units adaptive gradient clipping clips, and what that prevents",
+    "accuracy_latency": "ImageNet top-1 accuracy of F0 to F6 against training latency (Brock et al. 2021)",
 }
 """What each figure shows; the module of a figure bears its name."""
 

@@ -34,9 +34,13 @@ __all__ = [
     "FIGURE3",
     "HIGHLIGHT",
     "INK",
+    "INPUTS",
     "MUTED",
+    "PARTS",
     "READINGS",
     "ROUTES",
+    "TRAINED",
+    "UNITS",
     "VITS",
     "VIT_BAND",
     "Look",
@@ -163,6 +167,30 @@ VITS: Mapping[str, Look] = {
         "ViT-G/14",
         "SoViT-400m/14",
     )
+}
+INPUTS: Mapping[str, Look] = {
+    "uniform": Look("uniform in space", INK, "o", "-"),
+    "photograph": Look("spectrum of photographs", "#3b7d8c", "s", "-"),
+    "noise": Look("white noise", "#8fbfa6", "^", "-", filled=False),
+}
+PARTS: Mapping[str, str] = {
+    "stem": "#1a1a1a",
+    "stage 1": "#f0e6c8",
+    "stage 2": "#a6cbb4",
+    "stage 3": "#4a90a4",
+    "stage 4": "#2b4f7c",
+    "head": "#d4d4d4",
+}
+UNITS: Mapping[str, Look] = {
+    "stem": Look("stem", "#0b3c5d", "o"),
+    "shortcut": Look("shortcuts", "#3b7d8c", "s"),
+    "head": Look("final convolution", "#7fb0a0", "^"),
+    "branch": Look("residual branches", "#b9b9b9", "."),
+    "skip": Look("skip gains", HIGHLIGHT, "D", filled=False),
+}
+TRAINED: Mapping[bool, Look] = {
+    False: Look("without SAM", INK, "o"),
+    True: Look("with SAM (sharpness-aware minimisation)", HIGHLIGHT, "D", filled=False),
 }
 READINGS: Mapping[str, Look] = {
     "published": Look("published widths", INK, "o", ""),

@@ -1,4 +1,4 @@
-"""Size and cost of the NFNets that the paper trains, computed from the models themselves."""
+"""Size and cost of NFNets, computed from the models themselves."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Literal
 
 import pandas as pd
 
+from nfnet import VARIANTS
 from nfnet.compute import variant_cost
 from paper.results import MODELS
 
-__all__ = ["PLUS_WIDTHS", "PlusWidth", "nfnet_family", "utilisation"]
+__all__ = ["PLUS_WIDTHS", "PlusWidth", "family_parts", "imagenet_variants", "nfnet_family", "utilisation"]
 
 PlusWidth = Literal["published", "released"]
 PLUS_WIDTHS: tuple[PlusWidth, ...] = ("published", "released")
@@ -27,6 +28,30 @@ def nfnet_family(plus_width: PlusWidth = "published", resolution: int = 224) -> 
     costs = [variant_cost(model, resolution, plus_width=plus_width) for model in MODELS]
     table = {"parameters": [cost.parameters for cost in costs], "macs": [cost.macs for cost in costs]}
     return pd.DataFrame(table, index=pd.Index(MODELS, name="model"))
+
+
+@lru_cache(maxsize=8)
+def family_parts(resolution: int = 224) -> pd.DataFrame:
+    """Where parameters (1000 classes) and forward multiply-adds per image at ``resolution`` px go.
+
+    Returns:
+        One row for each part of each variant: ``variant``, ``plus_width`` (F0 to F7 have no second reading), ``part``
+        (the stem, each stage, the head), ``parameters`` and ``macs``.
+    """
+    rows = [
+        (variant, plus_width, stage.name, stage.parameters, stage.macs)
+        for plus_width in PLUS_WIDTHS
+        for variant in VARIANTS
+        if plus_width == "published" or variant.endswith("+")
+        for stage in variant_cost(variant, resolution, plus_width=plus_width).stages
+    ]
+    return pd.DataFrame(rows, columns=["variant", "plus_width", "part", "parameters", "macs"])
+
+
+def imagenet_variants(table3: pd.DataFrame) -> pd.DataFrame:
+    """Table 3 of Brock et al. 2021 with the ``variant`` of each row and whether ``sam`` trained it."""
+    names = table3.model.str.removeprefix("NFNet-").str.partition(" + ")
+    return table3.assign(variant=names[0], sam=names[2] == "SAM")
 
 
 def utilisation(

@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib as mpl
@@ -49,6 +50,15 @@ def test_vision_transformers_are_told_apart_from_nfnets_and_from_each_other() ->
 def test_few_inks_survive_greyscale(looks: dict[str, style.Look]) -> None:
     values = sorted(lightness(look.colour) for look in looks.values())
     assert np.diff(values).min() > 15
+
+
+def test_parts_and_inputs_of_a_network_survive_greyscale() -> None:
+    neighbours = [lightness(colour) for colour in style.PARTS.values()]
+    assert min(abs(a - b) for a, b in pairwise(neighbours)) > 10
+    for looks in (style.INPUTS, style.UNITS):
+        values = sorted(lightness(look.colour) for look in looks.values())
+        assert np.diff(values).min() > 5
+        assert len({look.marker for look in looks.values()}) == len(looks)
 
 
 def test_paper_figures_share_no_colour_within_a_figure() -> None:
