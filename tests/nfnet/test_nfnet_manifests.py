@@ -21,9 +21,7 @@ def test_variants_are_f0_to_f7_and_their_plus_versions():
 SLOW = tuple(f"F{n}{suffix}" for n in (4, 5, 6) for suffix in ("", "+", "+paper"))
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in NETWORKS]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in NETWORKS])
 def test_parameters_are_those_of_the_released_code(name):
     variant, reading, manifest = NETWORKS[name]
     params = abstract_parameters(network(COUNTS[name]["classes"], variant, plus_width=reading))
