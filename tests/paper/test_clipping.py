@@ -1,7 +1,6 @@
 """Clipping in NumPy is the optimiser's, and the training that shows it is what it says."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -10,7 +9,7 @@ from nfnet import NFNet
 from nfnet.optim import agc_sgd, is_clipped
 from paper import clipping as module
 from paper.clipping import CLIPPING, EPS, LEARNING_RATE, clip, clipping, gratings, unit_norms, update
-from paper.experiment import initial_parameters
+from paper.experiment import compiled, initial_parameters
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +32,10 @@ def gradients_like(params, seed):
     )
 
 
-def on_device(tree):
-    return jax.tree.map(jnp.asarray, tree)
-
-
 def test_clip_is_that_of_the_optimiser(params):
     found = gradients_like(params, 1)
     reference = optax.masked(optax.adaptive_grad_clip(CLIPPING, EPS), is_clipped)
-    expected, _ = reference.update(on_device(found), reference.init(params), on_device(params))
+    expected, _ = compiled(reference.update)(found, reference.init(params), params)
     mine = clip(found, params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), mine, dict(expected))
     changed = [not np.allclose(a, b) for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(found), strict=True)]
@@ -49,11 +44,12 @@ def test_clip_is_that_of_the_optimiser(params):
 
 def test_steps_are_those_of_the_optimiser(params):
     reference = agc_sgd(LEARNING_RATE, weight_decay=0.0)
-    theirs, state = on_device(params), reference.init(params)
+    step = compiled(reference.update)
+    theirs, state = params, reference.init(params)
     mine, velocity = params, jax.tree.map(np.zeros_like, params)
     for seed in (1, 2, 3):
         found = gradients_like(params, seed)
-        updates, state = reference.update(on_device(found), state, theirs)
+        updates, state = step(found, state, theirs)
         theirs = optax.apply_updates(theirs, updates)
         mine, velocity = update(mine, velocity, clip(found, mine))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), mine, dict(theirs))
