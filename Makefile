@@ -20,7 +20,7 @@ help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 reproduce: .venv/.analysis ## every figure, table, fit and claim, from the logged results into build/
-	$(PY) -m figures.reproduce
+	$(PY) -m figures.reproduce --jobs $(JOBS)
 
 # loadscope keeps the cells of a notebook, which share a kernel, in one process.
 test: export IPYTHONDIR := $(CURDIR)/build/ipython

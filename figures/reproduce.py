@@ -7,8 +7,10 @@ Exit codes: 0 done; 1 a computed verdict differs from the recorded one; 2 bad da
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from figures import registry, writing
@@ -16,18 +18,53 @@ from nfnet.errors import UserError
 
 __all__ = ["main"]
 
+MEASURED = ("signal_propagation", "agc_at_work")
+"""Figures of what the claims measure on a real network, hence drawn in the process that checks the claims."""
+
 
 def _say(line: str = "") -> None:
     print(line, flush=True)
 
 
-def _run(out: Path, data: Path | None) -> int:
+def _others() -> tuple[str, ...]:
+    return tuple(name for name in registry.names() if name not in MEASURED)
+
+
+@contextmanager
+def _drawing(names: Sequence[str], directory: Path, data: Path | None) -> Iterator[Callable[[], list[Path]]]:
+    """Draws the figures called ``names`` in another process meanwhile; yields a function that waits for their paths."""
+    if not names:
+        yield list
+        return
+    command = [sys.executable, "-m", "figures", *names, "--out", str(directory)]
+    command += [] if data is None else ["--data", str(data)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def paths() -> list[Path]:
+        out, error = process.communicate()
+        if process.returncode:
+            raise UserError(error.strip() or f"Drawing {', '.join(names)} ended with code {process.returncode}.")
+        _say(out.rstrip())
+        return [Path(line) for line in out.splitlines()]
+
+    try:
+        yield paths
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+
+
+def _run(out: Path, data: Path | None, jobs: int) -> int:
     study = writing.study_of(data)
     from paper import claims, tables
 
-    checked = claims.evaluate(study)
-    drawn = writing.write(study, registry.names(), out / "figures", report=_say)
-    written = tables.write_all(study, out / "tables")
+    names, others = (MEASURED, _others()) if jobs > 1 else (registry.names(), ())
+    with _drawing(others, out / "figures", data) as paths:
+        checked = claims.evaluate(study)
+        drawn = writing.write(study, names, out / "figures", report=_say)
+        written = tables.write_all(study, out / "tables")
+        drawn += paths()
     for path in written:
         _say(f"{path}")
     _say()
@@ -55,9 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("build"), help="folder to write to (%(default)s)")
     parser.add_argument("--data", type=Path, help="folder of the data package (the one that ships with the code)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; with 2, most figures are drawn beside the rest")
     arguments = parser.parse_args(argv)
     try:
-        return _run(arguments.out, arguments.data)
+        return _run(arguments.out, arguments.data, arguments.jobs)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -196,6 +196,18 @@ def test_reproduce_writes_everything_and_says_where(
     assert where[2].startswith("python -m paper.claims: ")
 
 
+def test_reproduce_draws_beside_with_two_jobs(
+    loaded: Study, stand_ins: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reproduce, "_others", lambda: ("figure2", "figure3"))
+    assert reproduce.main(["--out", str(tmp_path), "--jobs", "2"]) == 0
+    assert stand_ins.figures == list(reproduce.MEASURED)
+    written = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert written >= {f"{name}.{format}" for name in ("figure2", "figure3") for format in writing.FORMATS}
+    monkeypatch.setattr(reproduce, "_others", lambda: ("figure9",))
+    assert reproduce.main(["--out", str(tmp_path), "--jobs", "2"]) == 2
+
+
 def test_reproduce_fails_when_a_verdict_differs(
     loaded: Study, stand_ins: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,14 +75,14 @@ def test_first_install_is_whole_and_hashed(clone: Clone) -> None:
     assert venv == "-m venv .venv"
     assert lock.endswith("install --require-hashes -r requirements/analysis.lock")
     assert package.endswith("install --no-deps --no-build-isolation --editable .")
-    assert run == "-m figures.reproduce"
+    assert run == "-m figures.reproduce --jobs 2"
 
 
 def test_nothing_is_installed_twice(clone: Clone) -> None:
     clone.make("reproduce")
     clone.asked()
     assert clone.make("reproduce").returncode == 0
-    assert clone.asked() == ["-m figures.reproduce"]
+    assert clone.asked() == ["-m figures.reproduce --jobs 2"]
 
 
 def test_dev_install_serves_the_analysis(clone: Clone) -> None:
@@ -112,7 +112,7 @@ def test_change_installs_again(clone: Clone, name: str) -> None:
 def test_interrupted_install_is_done_again(clone: Clone, step: str) -> None:
     assert clone.make("reproduce", fail=step).returncode == 2
     assert not (clone.path / ".venv" / ".analysis").exists()
-    assert "-m figures.reproduce" not in clone.asked()
+    assert "-m figures.reproduce --jobs 2" not in clone.asked()
     assert clone.make("reproduce").returncode == 0
     assert clone.installs() == ["analysis.lock"]
 
