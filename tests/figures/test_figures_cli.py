@@ -205,7 +205,7 @@ def test_reproduce_draws_beside_with_two_jobs(
     written = {path.name for path in (tmp_path / "figures").iterdir()}
     assert written >= {f"{name}.{format}" for name in ("figure2", "figure3") for format in writing.FORMATS}
     monkeypatch.setattr(reproduce, "_others", lambda: ("figure9",))
-    assert reproduce.main(["--out", str(tmp_path), "--jobs", "2"]) == 2
+    assert reproduce.main(["--out", str(tmp_path / "again"), "--jobs", "2"]) == 2
 
 
 def test_reproduce_fails_when_a_verdict_differs(
