@@ -24,10 +24,11 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> UserError:
     names = list(known)
     given = str(name)
 
-    def similarity(candidate: str) -> tuple[float, float]:
-        # Case is the commonest slip, so it only decides between names that differ in nothing else (ViT-g, ViT-G).
+    def similarity(candidate: str) -> tuple[float, float, str]:
+        # Case is the commonest slip, so it only decides between names that differ in nothing else (ViT-g, ViT-G);
+        # among equals the last in the alphabet, so that F8 leads to F7.
         folded = SequenceMatcher(None, given.casefold(), candidate.casefold()).ratio()
-        return folded, SequenceMatcher(None, given, candidate).ratio()
+        return folded, SequenceMatcher(None, given, candidate).ratio(), candidate
 
     hint = f"; the nearest is {max(names, key=similarity)!r}" if names else ""
     return UserError(f"unknown {kind} {name!r}: known are {', '.join(names)}{hint}.")

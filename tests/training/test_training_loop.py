@@ -112,6 +112,15 @@ def test_signals_save_and_stop(uninterrupted, tmp_path, number):
     assert same(final(tmp_path), final(uninterrupted[0]))
 
 
+@pytest.fixture
+def interruptible():
+    """A process started in the background ignores SIGINT; the tests' may be one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_signal_is_not_held_back():
     with StopSignals() as signals:
         os.kill(os.getpid(), signal.SIGINT)
