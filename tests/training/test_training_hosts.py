@@ -78,6 +78,7 @@ def test_two_processes_of_four_devices_are_one(tmp_path, one_device, compilation
     assert_close(results(workdir), one_device)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cached")
 def test_sharded_parameters_and_a_change_of_devices(tmp_path, one_device, compilation_cache):
     """Four steps on one device, the rest on eight with parameters sharded over four."""
