@@ -6,7 +6,7 @@ JOBS ?= 2
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip --quiet --quiet --disable-pip-version-check
-PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadscope
+PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
 # A user's own settings must not change a result.
 unexport PYTHONPATH PYTHONHOME MPLBACKEND
@@ -22,11 +22,12 @@ help: ## list the targets
 reproduce: .venv/.analysis ## every figure, table, fit and claim, from the logged results into build/
 	$(PY) -m figures.reproduce --jobs $(JOBS)
 
-# loadscope keeps the cells of a notebook, which share a kernel, in one process.
+# loadscope keeps the cells of a notebook, which share a kernel, in one process. In the order given, the last modules are
+# short ones, so that no process waits long for the other.
 test: export IPYTHONDIR := $(CURDIR)/build/ipython
 test: lint ## linter, types, tests, and the notebooks against their stored outputs
 	@mkdir -p build/ipython
-	$(PYTEST) --nbval --nbval-current-env tests notebooks
+	$(PYTEST) --nbval --nbval-current-env notebooks tests
 
 test-slow: .venv/.dev ## the tests that take over ten seconds
 	$(PYTEST) -m slow tests
@@ -44,7 +45,7 @@ train-digits: .venv/.dev ## train the embedded default on digits, under two minu
 lint: .venv/.dev ## linter, formatter and type checker
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
-	$(PY) -m mypy
+	$(PY) -m mypy --num-workers $(JOBS)
 
 lab: .venv/.analysis ## open the notebooks in JupyterLab
 	$(PY) -m jupyter lab notebooks

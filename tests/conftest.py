@@ -1,23 +1,45 @@
 """The same surroundings for every test: CPU, no window, no network, no configuration of the user's."""
 
+import atexit
 import ipaddress
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 # Before anything imports JAX or Matplotlib. Processes that tests start inherit it, notebook kernels too:
-# these choose their own backend by MPLBACKEND, so that tests set theirs by a matplotlibrc.
-for name in [name for name in os.environ if name.startswith(("JAX_", "XLA_")) or name == "MPLBACKEND"]:
-    del os.environ[name]
-os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["MATPLOTLIBRC"] = str(Path(__file__).with_name("matplotlibrc"))
+# these choose their own backend by MPLBACKEND, so that tests set theirs by a matplotlibrc. So do xdist's workers,
+# which thus find the cache of their session; what took long to compile is compiled once by all of them.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    for name in [name for name in os.environ if name.startswith(("JAX_", "XLA_")) or name == "MPLBACKEND"]:
+        del os.environ[name]
+    cache = tempfile.mkdtemp(prefix="jax-")
+    atexit.register(shutil.rmtree, cache, ignore_errors=True)
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    os.environ["MATPLOTLIBRC"] = str(Path(__file__).with_name("matplotlibrc"))
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
+
+
+class FolderScheduling(LoadScopeScheduling):
+    """Keeps the folders whose tests share a study of seconds, and else each module or notebook, in one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = nodeid.partition("::")[0].rpartition("/")[0]
+        return folder if folder in ("tests/figures", "tests/paper") else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return FolderScheduling(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 def _is_local(host: str | bytes | None) -> bool:

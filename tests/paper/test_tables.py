@@ -86,11 +86,11 @@ def test_latex_escapes_and_markdown_pipes():
     assert r"\|x\|" in table.markdown()
 
 
-def test_write_all_twice_is_identical_and_bad_data_leaves_files(study, tmp_path, data, capsys):
-    paths = write_all(study, tmp_path / "tables")
+def test_write_all_twice_is_identical_and_bad_data_leaves_files(loaded, tmp_path, data, capsys):
+    paths = write_all(loaded, tmp_path / "tables")
     assert len(paths) == 3 * len(TABLES)
     before = {path: path.read_bytes() for path in paths}
-    assert write_all(study, tmp_path / "tables") == paths
+    assert write_all(loaded, tmp_path / "tables") == paths
     assert {path: path.read_bytes() for path in paths} == before
     (data / "smith2023_figure1.csv").write_text("model\n")
     assert tables.main(["--data", str(data), "--out", str(tmp_path / "tables")]) == 2

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 
 import pytest
 from hypothesis import settings
@@ -29,7 +30,9 @@ def test_loopback_is_allowed() -> None:
 def test_environment_is_fixed() -> None:
     import matplotlib
 
-    assert {name for name in os.environ if name.startswith(("JAX_", "XLA_"))} == {"JAX_PLATFORMS"}
+    names = {name for name in os.environ if name.startswith(("JAX_", "XLA_"))}
+    assert names == {"JAX_PLATFORMS", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"}
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"].startswith(tempfile.gettempdir())
     assert os.environ["JAX_PLATFORMS"] == "cpu"
     assert matplotlib.get_backend() == "Agg"
 

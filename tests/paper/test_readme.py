@@ -8,13 +8,7 @@ from PIL import Image
 
 from figures.writing import write
 from paper.claims import evaluate
-from paper.study import Study
 from tools.update_readme import DOCS, PICTURES, README, blocks, filled
-
-
-@pytest.fixture(scope="module")
-def study() -> Study:
-    return Study.load()
 
 
 def test_blocks_are_up_to_date(study):
