@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export, lax
-from support.networks import quick_jit
+from support.networks import full_jit, quick_jit
 
 from nfnet.convolution import conv
 
@@ -63,7 +63,7 @@ def test_survives_every_transformation(kernel, groups):
     expected = reference(x, w, groups=groups)
     close = {"rtol": 1e-12, "atol": 1e-12}
     np.testing.assert_allclose(run(x, w), expected, **close)
-    np.testing.assert_allclose(jax.jit(run)(x, w), expected, **close)
+    np.testing.assert_allclose(full_jit(run)(x, w), expected, **close)
     np.testing.assert_allclose(jax.checkpoint(run)(x, w), expected, **close)
     np.testing.assert_allclose(jax.vmap(run, (0, None))(x[:, None], w)[:, 0], expected, **close)
     np.testing.assert_allclose(jax.vmap(run, (None, 0))(x, w[None])[0], expected, **close)

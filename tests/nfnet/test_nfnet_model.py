@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import golden
-from support.networks import TINY, abstract_parameters, network, quick_jit
+from support.networks import TINY, abstract_parameters, full_jit, network, quick_jit
 
 from nfnet import NFNet
 from nfnet.compute import variant_cost
@@ -86,7 +86,7 @@ def test_jit_equals_eager():
     shapes = golden.flatten(abstract_parameters(net))
     params = golden.make_parameters({key: leaf.shape for key, leaf in shapes.items()}, seed=11)
     eager = net.apply(params, None, images, False)["logits"]
-    jitted = jax.jit(lambda params: net.apply(params, None, images, False)["logits"])(params)
+    jitted = full_jit(lambda params: net.apply(params, None, images, False)["logits"])(params)
     assert golden.deviation(jitted, eager) < 1e-6
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support import golden
 from support.golden_timm import make_timm_state_dict, read_timm_manifest
+from support.networks import full_jit
 from support.vits import abstract_vit_parameters, vit_network
 
 from nfnet import VIT_VARIANTS
@@ -22,7 +23,7 @@ TOLERANCE = {np.float32: 2e-6, np.float64: 2e-7}
 GRADIENT_TOLERANCE = {np.float32: 2e-5, np.float64: 2e-7}
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(full_jit, static_argnums=0)
 def evaluate(net, params, images):
     return net.apply(params, None, images, False)
 

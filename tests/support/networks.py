@@ -22,6 +22,10 @@ TINY = NFNetConfig(
 
 # What a test runs once is compiled quickly rather than well.
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+# What is asked about the code that users run is compiled as for them, also where tests compile quickly by default.
+full_jit = partial(
+    jax.jit, compiler_options={"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+)
 
 
 def network(num_classes, variant, **kwargs):
