@@ -4,13 +4,21 @@ XLA's CPU backend computes grouped convolutions, and above all the gradients of 
 times slower than the same arithmetic group by group, and 1x1 convolutions slower than a matrix product.
 Accelerators do best with the plain operation. `jax.lax.platform_dependent` chooses when the program is
 lowered for its device, so nobody has to say where it will run, and parameters and results are the same.
+
+The matrix product is a primitive of its own for the sake of one transpose. JAX differentiates x w to the
+transpose of g^T x, which XLA hands on as a column-major array: whatever reads it beside the row-major weights,
+here the gradient of weight standardization, then walks memory with the stride of a row. x^T g, the same
+numbers, comes row-major. docs/performance.md has the measurements.
 """
 
 from collections.abc import Callable
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 from jaxtyping import Float
 
 # Splitting pays while a group fills a matrix product; past this many groups (depthwise-like layers) the
@@ -60,7 +68,21 @@ def _plain(x: Array, w: Array, *, stride: int, groups: int) -> Array:
 
 
 def _pointwise(x: Array, w: Array) -> Array:
-    return jnp.dot(x, w[0, 0])
+    y: Array = _product_p.bind(x.reshape(-1, x.shape[-1]), w[0, 0])
+    return y.reshape(*x.shape[:-1], w.shape[-1])
+
+
+def _product(x: Array, w: Array, contracted: tuple[int, int] = (1, 0)) -> Array:
+    left, right = contracted
+    return lax.dot_general(x, w, (((left,), (right,)), ((), ())))
+
+
+_product_p = Primitive("product")
+_product_p.def_impl(_product)
+_product_p.def_abstract_eval(lambda x, w: x.update(shape=(x.shape[0], w.shape[1])))
+mlir.register_lowering(_product_p, mlir.lower_fun(_product, multiple_results=False))
+ad.defbilinear(_product_p, lambda g, x, w: _product(g, w, (1, 1)), lambda g, x, w: _product(x, g, (0, 0)))
+batching.primitive_batchers[_product_p] = lambda operands, axes: (jax.vmap(_product, axes)(*operands), 0)
 
 
 def _split(x: Array, w: Array, *, stride: int, groups: int) -> Array:
