@@ -77,6 +77,24 @@ def test_survives_every_transformation(kernel, groups):
     np.testing.assert_allclose(ours, plain, rtol=1e-10, atol=1e-10)
 
 
+def test_weight_gradient_of_a_product_is_row_major():
+    """A transposed gradient would be read with the stride of a row wherever it meets the weights."""
+    x, w = operands(1, 1, 12, 8, 5, 6)
+
+    def lowered(function):
+        gradient = jax.jit(jax.grad(lambda w: jnp.sum(function(x, w) ** 2)))
+        return str(export.export(gradient, platforms=["cpu"])(w).mlir_module())
+
+    assert "stablehlo.transpose" not in lowered(conv)
+    assert "stablehlo.transpose" in lowered(lambda x, w: jnp.dot(x, w[0, 0]))
+
+
+def test_maps_over_both_operands():
+    x, w = operands(1, 1, 12, 8, 5, 6)
+    both = jax.vmap(conv)(jnp.stack([x, 2 * x]), jnp.stack([w, 3 * w]))
+    np.testing.assert_allclose(both, jnp.stack([reference(x, w), 6 * reference(x, w)]), rtol=1e-4, atol=1e-4)
+
+
 def test_keeps_bfloat16():
     x, w = (a.astype(jnp.bfloat16) for a in operands(3, 4, 12, 8, 6, 5))
     assert conv(x, w, groups=4).dtype == jnp.bfloat16

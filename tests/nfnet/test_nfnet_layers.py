@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 from support import golden
+from support.networks import full_jit
 
 from nfnet.layers import (
     ACTIVATIONS,
@@ -16,6 +17,7 @@ from nfnet.layers import (
     StochDepth,
     WSConv2D,
     average_pool,
+    gelu_tanh,
     scaled_activation,
     standardize,
 )
@@ -112,6 +114,29 @@ def test_scaled_activation(name):
 def test_gradient_of_gelu():
     slope = jax.vmap(jax.grad(scaled_activation("gelu")))(wide("act:grid"))
     np.testing.assert_allclose(slope, LAYERS["act:gelu_grad"], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.usefixtures("x64")
+def test_derivatives_of_gelu_are_those_of_its_formula():
+    def derivatives(function):
+        first = jax.grad(function)
+        second, third = jax.grad(first), jax.jacfwd(jax.grad(first))
+        return [jax.vmap(f)(wide("act:grid")) for f in (function, first, second, third)]
+
+    for ours, plain in zip(derivatives(gelu_tanh), derivatives(jax.nn.gelu), strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-10, atol=1e-13)
+
+
+def test_gelu_keeps_less_for_the_backward_pass():
+    x, w = jnp.zeros((256, 64)), jnp.zeros((64, 64))
+
+    def memory(activation):
+        def loss(w):
+            return jnp.sum(activation(activation(activation(x @ w) @ w) @ w) ** 2)
+
+        return full_jit(jax.grad(loss)).lower(w).compile().memory_analysis().temp_size_in_bytes
+
+    assert memory(gelu_tanh) < memory(jax.nn.gelu)
 
 
 @pytest.mark.usefixtures("x64")
