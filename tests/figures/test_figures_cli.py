@@ -1,9 +1,13 @@
 """``python -m figures`` and ``python -m figures.reproduce``: what they write, say and return."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -157,22 +161,23 @@ def test_another_process_writes_the_same_bytes(drawn: dict[str, Figure], tmp_pat
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Tables and claims that say what they are told to; their own tests are elsewhere."""
-    state = SimpleNamespace(disagreeing=[], figures=[])
+    state = SimpleNamespace(disagreeing=[], figures=[], checks=["pretraining.a", "pretraining.b"])
 
-    def write_all(study: Study, directory: Path) -> list[Path]:
+    def write_all(texts: dict[str, str], directory: Path) -> list[Path]:
         directory.mkdir(parents=True)
-        (directory / "runs.md").write_text("runs")
+        (directory / "runs.md").write_text(texts["runs.md"])
         return [directory / "runs.md"]
 
-    tables = SimpleNamespace(write_all=write_all)
+    tables = SimpleNamespace(compose=lambda study, checked: {"runs.md": "runs"}, write_all=write_all)
     claims = SimpleNamespace(
-        evaluate=lambda study: ["first", "second"],
+        load_claims=lambda: [SimpleNamespace(check=check) for check in state.checks],
+        evaluate=lambda study, claims: list(claims),
         format_summary=lambda checked: f"{len(checked)} claims checked",
         disagreements=lambda checked: state.disagreeing,
     )
 
     def write(study: Study, names: tuple[str, ...], directory: Path, report: object) -> list[Path]:
-        state.figures = list(names)
+        state.figures += names
         return [directory / f"{name}.pdf" for name in names]
 
     for name, module in (("tables", tables), ("claims", claims)):
@@ -186,7 +191,7 @@ def test_reproduce_writes_everything_and_says_where(
     loaded: Study, stand_ins: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert reproduce.main(["--out", str(tmp_path)]) == 0
-    assert stand_ins.figures == list(registry.names())
+    assert sorted(stand_ins.figures) == sorted(registry.names())
     assert (tmp_path / "tables" / "runs.md").exists()
     said = capsys.readouterr().out
     assert "2 claims checked" in said
@@ -196,16 +201,64 @@ def test_reproduce_writes_everything_and_says_where(
     assert where[2].startswith("python -m paper.claims: ")
 
 
-def test_reproduce_draws_beside_with_two_jobs(
+class Begun(Executor):
+    """A helper that has begun to measure and to draw some figures, and has ended with the given results."""
+
+    def __init__(self, *names: str, measured: Exception | None = None) -> None:
+        self.names = names
+        self.measured = measured
+        self.submitted: list[str] = []
+
+    def submit(self, function: Callable[..., object], /, *args: object, **kwargs: object) -> Future[object]:
+        future: Future[object] = Future()
+        self.submitted.append(function.__name__)
+        if function.__name__ == "_measure" or args[0] in self.names:
+            future.set_running_or_notify_cancel()
+            if function.__name__ == "_measure" and self.measured:
+                future.set_exception(self.measured)
+            else:
+                future.set_result([Path(f"{args[0]}.pdf")])
+        return future
+
+
+def test_reproduce_draws_what_helpers_have_not_begun(
+    loaded: Study,
+    stand_ins: SimpleNamespace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    helper = Begun("figure1", "figure2")
+    monkeypatch.setattr(reproduce, "_helpers", lambda count: nullcontext(helper))
+    assert reproduce.main(["--out", str(tmp_path), "--jobs", "2"]) == 0
+    assert helper.submitted == ["_measure", *["_draw"] * len(registry.names())]
+    assert sorted([*stand_ins.figures, "figure1", "figure2"]) == sorted(registry.names())
+    assert {"figure1.pdf", "figure2.pdf"} <= set(capsys.readouterr().out.splitlines())
+
+
+def test_checks_of_measurements_wait_for_them(
     loaded: Study, stand_ins: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reproduce, "_others", lambda: ("figure2", "figure3"))
+    helper = Begun(measured=UserError("nothing was measured."))
+    monkeypatch.setattr(reproduce, "_helpers", lambda count: nullcontext(helper))
     assert reproduce.main(["--out", str(tmp_path), "--jobs", "2"]) == 0
-    assert stand_ins.figures == list(reproduce.MEASURED)
-    written = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert written >= {f"{name}.{format}" for name in ("figure2", "figure3") for format in writing.FORMATS}
-    monkeypatch.setattr(reproduce, "_others", lambda: ("figure9",))
+    stand_ins.checks.append("architecture.clipping_stabilises")
     assert reproduce.main(["--out", str(tmp_path / "again"), "--jobs", "2"]) == 2
+
+
+def test_a_helper_draws_the_same_bytes_and_tells_errors(tmp_path: Path) -> None:
+    with reproduce._helpers(1) as helpers:
+        paths = helpers.submit(reproduce._draw, "figure2", tmp_path, None).result()
+        assert paths == [tmp_path / "figures" / f"figure2.{format}" for format in writing.FORMATS]
+        with pytest.raises(registry.UnknownFigureError, match="figure9"):
+            helpers.submit(reproduce._draw, "figure9", tmp_path, None).result()
+    figure = registry.draw("figure2", Study.load(resamples=2))
+    assert [path.read_bytes() for path in paths] == [style.render(figure, format) for format in writing.FORMATS]
+
+
+def test_a_helper_that_is_killed_is_told_in_a_sentence() -> None:
+    with pytest.raises(UserError, match="ended from outside"), reproduce._helpers(1) as helpers:
+        helpers.submit(os._exit, 1).result()
 
 
 def test_reproduce_fails_when_a_verdict_differs(
