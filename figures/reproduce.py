@@ -10,22 +10,23 @@ Exit codes: 0 done; 1 a computed verdict differs from the recorded one; 2 bad da
 from __future__ import annotations
 
 import argparse
-import gc
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from figures import registry, writing
 from nfnet.errors import UserError
+from nfnet.garbage import leave_garbage
 
 if TYPE_CHECKING:
     from paper.study import Study
@@ -40,21 +41,14 @@ def _say(line: object = "") -> None:
     print(line, flush=True)
 
 
-class _Alone(Executor):
-    """Runs nothing beside: what is submitted waits for this process to do it itself."""
-
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        return Future()
-
-
 @contextmanager
-def _helpers(count: int) -> Iterator[Executor]:
-    """``count`` processes beside this one.
+def _helpers(count: int) -> Iterator[Executor | None]:
+    """``count`` processes beside this one, or None without any.
 
     They start anew rather than fork, since JAX and BLAS have threads; they import while this process does.
     """
     if count < 1:
-        yield _Alone()
+        yield None
         return
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _start)
     try:
@@ -71,7 +65,7 @@ def _start() -> None:
     """In a helper: leaves interrupts to the process that started it, and does not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    gc.disable()
+    leave_garbage()
 
 
 def _end_with_parent() -> None:
@@ -111,39 +105,69 @@ def _draw(name: str, out: Path, data: Path | None) -> list[Path]:
         return writing.write(_study(data), [name], out / "figures", report=lambda _: None)
 
 
+@contextmanager
+def _drawing(
+    study: Study, helpers: Executor | None, count: int, out: Path, data: Path | None
+) -> Iterator[Callable[[], dict[str, list[Path]]]]:
+    """Draws figures in ``count`` helpers meanwhile.
+
+    Yields a function that draws here what they have not begun, waits for them and returns all figures' files.
+    """
+    left = deque(registry.names())
+    drawn: dict[str, list[Path]] = {}
+
+    def beside() -> None:
+        assert helpers is not None
+        for name in _taken(left.popleft):
+            drawn[name] = helpers.submit(_draw, name, out, data).result()
+            for path in drawn[name]:
+                _say(path)
+
+    def here() -> dict[str, list[Path]]:
+        for name in _taken(left.pop):  # helpers draw from the other end
+            drawn[name] = writing.write(study, [name], out / "figures", report=_say)
+        for helping in keeping_busy:
+            helping.result()
+        return drawn
+
+    with ThreadPoolExecutor(count + 1) as threads:
+        keeping_busy = [threads.submit(beside) for _ in range(count)]
+        try:
+            yield here
+        finally:
+            left.clear()
+
+
+def _taken(take: Callable[[], str]) -> Iterator[str]:
+    """What is taken until nothing is left; several threads may take."""
+    while True:
+        try:
+            name = take()
+        except IndexError:
+            return
+        yield name
+
+
 def _run(out: Path, data: Path | None, jobs: int) -> int:
     with _helpers(jobs - 1) as helpers:
         study = writing.study_of(data)
+        from paper import claims, tables
         from paper.memory import remembering
 
         with remembering(out / "memory"):
-            return _write(study, helpers, out, data)
+            measured = helpers.submit(_measure, out / "memory") if helpers else None
 
+            def in_order() -> Iterator[claims.Claim]:
+                for claim in claims.load_claims():
+                    if measured and claim.check.startswith(MEASURED):
+                        measured.result()
+                    yield claim
 
-def _write(study: Study, helpers: Executor, out: Path, data: Path | None) -> int:
-    from paper import claims, tables
-
-    measured = helpers.submit(_measure, out / "memory")
-    drawings = {name: helpers.submit(_draw, name, out, data) for name in registry.names()}
-
-    def in_order() -> Iterator[claims.Claim]:
-        for claim in claims.load_claims():
-            if claim.check.startswith(MEASURED) and not measured.cancel():
-                measured.result()
-            yield claim
-
-    checked = claims.evaluate(study, in_order())
-    texts = tables.compose(study, checked)
-    drawn = {}
-    for name in reversed(registry.names()):  # helpers draw from the other end
-        if drawings[name].cancel():
-            drawn[name] = writing.write(study, [name], out / "figures", report=_say)
-    for name, drawing in drawings.items():
-        if name not in drawn:
-            drawn[name] = drawing.result()
-            for path in drawn[name]:
-                _say(path)
-    written = tables.write_all(texts, out / "tables")
+            with _drawing(study, helpers, max(0, jobs - 1), out, data) as draw:
+                checked = claims.evaluate(study, in_order())
+                texts = tables.compose(study, checked)
+                drawn = draw()
+        written = tables.write_all(texts, out / "tables")
     for path in written:
         _say(path)
     _say()
@@ -185,5 +209,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    gc.disable()  # it ends before its garbage matters, and looking for it takes a tenth of the time
+    leave_garbage()
     sys.exit(main())

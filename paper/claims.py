@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfnet.errors import UserError, unknown_name
+from nfnet.garbage import leave_garbage
 
 if TYPE_CHECKING:
     from paper.study import Study
@@ -293,4 +294,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    leave_garbage()
     sys.exit(main())

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import nullcontext
@@ -161,7 +162,7 @@ def test_another_process_writes_the_same_bytes(drawn: dict[str, Figure], tmp_pat
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Tables and claims that say what they are told to; their own tests are elsewhere."""
-    state = SimpleNamespace(disagreeing=[], figures=[], checks=["pretraining.a", "pretraining.b"])
+    state = SimpleNamespace(disagreeing=[], figures=[], checks=["pretraining.a", "pretraining.b"], drawn=lambda: None)
 
     def write_all(texts: dict[str, str], directory: Path) -> list[Path]:
         directory.mkdir(parents=True)
@@ -178,6 +179,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     def write(study: Study, names: tuple[str, ...], directory: Path, report: object) -> list[Path]:
         state.figures += names
+        state.drawn()
         return [directory / f"{name}.pdf" for name in names]
 
     for name, module in (("tables", tables), ("claims", claims)):
@@ -201,45 +203,50 @@ def test_reproduce_writes_everything_and_says_where(
     assert where[2].startswith("python -m paper.claims: ")
 
 
-class Begun(Executor):
-    """A helper that has begun to measure and to draw some figures, and has ended with the given results."""
+class Helper(Executor):
+    """Measures and draws at once, but holds its third figure back until ``enough`` is set."""
 
-    def __init__(self, *names: str, measured: Exception | None = None) -> None:
-        self.names = names
+    def __init__(self, measured: Exception | None = None) -> None:
         self.measured = measured
-        self.submitted: list[str] = []
+        self.enough = threading.Event()
+        self.drew: list[str] = []
 
     def submit(self, function: Callable[..., object], /, *args: object, **kwargs: object) -> Future[object]:
         future: Future[object] = Future()
-        self.submitted.append(function.__name__)
-        if function.__name__ == "_measure" or args[0] in self.names:
-            future.set_running_or_notify_cancel()
-            if function.__name__ == "_measure" and self.measured:
-                future.set_exception(self.measured)
-            else:
-                future.set_result([Path(f"{args[0]}.pdf")])
+        if function is reproduce._measure and self.measured:
+            future.set_exception(self.measured)
+        elif function is reproduce._draw:
+            assert len(self.drew) < 2 or self.enough.wait(30)
+            self.drew.append(str(args[0]))
+            future.set_result([Path(f"{args[0]}.pdf")])
+        else:
+            future.set_result(None)
         return future
 
 
-def test_reproduce_draws_what_helpers_have_not_begun(
+def test_reproduce_draws_what_a_helper_has_not_begun(
     loaded: Study,
     stand_ins: SimpleNamespace,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    helper = Begun("figure1", "figure2")
+    helper = Helper()
+    stand_ins.drawn = lambda: len(stand_ins.figures) == len(registry.names()) - 3 and helper.enough.set()
     monkeypatch.setattr(reproduce, "_helpers", lambda count: nullcontext(helper))
     assert reproduce.main(["--out", str(tmp_path), "--jobs", "2"]) == 0
-    assert helper.submitted == ["_measure", *["_draw"] * len(registry.names())]
-    assert sorted([*stand_ins.figures, "figure1", "figure2"]) == sorted(registry.names())
-    assert {"figure1.pdf", "figure2.pdf"} <= set(capsys.readouterr().out.splitlines())
+    assert helper.drew == list(registry.names()[:3])
+    assert stand_ins.figures == list(registry.names()[:2:-1])
+    said = capsys.readouterr().out
+    assert {f"{name}.pdf" for name in helper.drew} <= set(said.splitlines())
+    assert f"{tmp_path / 'figures'}: {len(registry.names())} files" in said
 
 
 def test_checks_of_measurements_wait_for_them(
     loaded: Study, stand_ins: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    helper = Begun(measured=UserError("nothing was measured."))
+    helper = Helper(measured=UserError("nothing was measured."))
+    helper.enough.set()
     monkeypatch.setattr(reproduce, "_helpers", lambda count: nullcontext(helper))
     assert reproduce.main(["--out", str(tmp_path), "--jobs", "2"]) == 0
     stand_ins.checks.append("architecture.clipping_stabilises")
