@@ -13,6 +13,7 @@ from pathlib import Path
 
 from figures import registry, writing
 from nfnet.errors import UserError
+from nfnet.garbage import leave_garbage
 
 __all__ = ["main"]
 
@@ -52,4 +53,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    leave_garbage()
     sys.exit(main())

@@ -10,7 +10,7 @@ two: `macs` are multiply-adds.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -169,6 +169,7 @@ def _stages(config: NFNetConfig, resolution: int, num_classes: int) -> Iterator[
     ends = dataclasses.replace(  # what stem and head depend on, so that variants share their traces
         config,
         depths=(1,) * len(config.depths),
+        activation="identity",  # elementwise, so not counted
         dropout_rate=0.0,
         stochastic_depth_rate=0.0,
         train_resolution=None,
@@ -176,25 +177,25 @@ def _stages(config: NFNetConfig, resolution: int, num_classes: int) -> Iterator[
     )
     stem = _stem(ends, resolution)
     yield _stage("stem", [], [stem])
-    side = stem.side
+    side = stem.shape[1]
     blocks = iter(config.blocks())
     for stage, depth in enumerate(config.depths):
         inputs, pieces = [], []
         for block in islice(blocks, depth):
-            piece = _block(dataclasses.replace(block, beta=1.0), side)
+            piece = _block(dataclasses.replace(block, beta=1.0, activation="identity"), side)
             inputs.append(side**2 * block.in_channels)
             pieces.append(piece)
-            side = piece.side
+            side = piece.shape[1]
         yield _stage(f"stage {stage + 1}", inputs, pieces)
     yield _stage("head", [], [_head(ends, side, num_classes)])
 
 
-def _stage(name: str, inputs: list[int], pieces: list["_Piece"]) -> StageCost:
+def _stage(name: str, inputs: list[int], pieces: list["Traced"]) -> StageCost:
     return StageCost(
         name=name,
         blocks=len(inputs),
-        resolution=pieces[-1].side,
-        channels=pieces[-1].channels,
+        resolution=pieces[-1].shape[1],
+        channels=pieces[-1].shape[3],
         parameters=sum(piece.parameters for piece in pieces),
         macs=sum(piece.work.macs for piece in pieces),
         activations=sum(piece.work.activations for piece in pieces),
@@ -204,45 +205,78 @@ def _stage(name: str, inputs: list[int], pieces: list["_Piece"]) -> StageCost:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Piece:
-    """A traced part: its parameters, work and the shape [1, side, side, channels] of its output."""
+class Traced:
+    """A traced part of a network.
+
+    Attributes:
+        parameters: Number of its parameters.
+        work: What it does.
+        shape: Shape of its output.
+    """
 
     parameters: int
     work: Work
-    side: int
-    channels: int
+    shape: tuple[int, ...]
 
 
-@lru_cache(maxsize=1024)
-def _stem(config: NFNetConfig, side: int) -> _Piece:
-    return _trace(lambda x: NFNet(1, config).stem(x), side, 3)
+def trace(function: Callable[[Array], Array], shape: tuple[int, ...]) -> Traced:
+    """Traces a part of a network, abstractly.
 
-
-@lru_cache(maxsize=1024)
-def _block(config: BlockConfig, side: int) -> _Piece:
-    return _trace(lambda x: NFBlock(config)(x, is_training=False), side, config.in_channels)
-
-
-@lru_cache(maxsize=1024)
-def _head(config: NFNetConfig, side: int, num_classes: int) -> _Piece:
-    def head(x: Array) -> Array:
-        return NFNet(num_classes, config).head(x, is_training=False)["logits"][:, None, None, :]
-
-    return _trace(head, side, config.widths[-1])
-
-
-def _trace(function: Callable[[Array], Array], side: int, channels: int) -> _Piece:
+    Args:
+        function: Builds it and applies it, as would be given to `hk.transform`; draws no random numbers.
+        shape: Shape of its input.
+    """
     shapes = []
 
     def recorded(x: Array) -> None:
         shapes.append(function(x).shape)
 
     # Initialization runs the forward pass, so one trace gives parameters, work and shape.
-    init = hk.transform(recorded).init
-    x = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
-    jaxpr, params = jax.make_jaxpr(lambda x: init(jax.random.key(0), x), return_shape=True)(x)
-    (shape,) = shapes
-    return _Piece(count_parameters(params), _count(jaxpr.jaxpr), shape[1], shape[3])
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    jaxpr, params = jax.make_jaxpr(_blank_init(recorded), return_shape=True)(x)
+    (out,) = shapes
+    return Traced(count_parameters(params), _count(jaxpr.jaxpr), out)
+
+
+def parameter_shapes(function: Callable[[Array], Any], x: Any) -> Mapping[str, Mapping[str, jax.ShapeDtypeStruct]]:
+    """Shapes and types of a network's parameters, by module and name.
+
+    Args:
+        function: Builds it and applies it, as would be given to `hk.transform`; draws no random numbers.
+        x: What it is applied to; only shape and type matter.
+    """
+    return jax.eval_shape(_blank_init(function), x)
+
+
+def _blank_init(function: Callable[[Array], Any]) -> Callable[[Array], hk.Params]:
+    """Initialization without drawing: initializers are many operations to trace, and a generator starts a backend."""
+
+    def blank(creator: Any, shape: Sequence[int], dtype: DTypeLike, init: Any, context: hk.GetterContext) -> Array:
+        return jnp.zeros(shape, dtype)
+
+    def initialized(x: Array) -> None:
+        with hk.custom_creator(blank):
+            function(x)
+
+    return lambda x: hk.transform(initialized).init(None, x)
+
+
+@lru_cache(maxsize=1024)
+def _stem(config: NFNetConfig, side: int) -> Traced:
+    return trace(lambda x: NFNet(1, config).stem(x), (1, side, side, 3))
+
+
+@lru_cache(maxsize=1024)
+def _block(config: BlockConfig, side: int) -> Traced:
+    return trace(lambda x: NFBlock(config)(x, is_training=False), (1, side, side, config.in_channels))
+
+
+@lru_cache(maxsize=1024)
+def _head(config: NFNetConfig, side: int, num_classes: int) -> Traced:
+    def head(x: Array) -> Array:
+        return NFNet(num_classes, config).head(x, is_training=False)["logits"][:, None, None, :]
+
+    return trace(head, (1, side, side, config.widths[-1]))
 
 
 def _count(jaxpr: core.Jaxpr) -> Work:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nfnet.errors import exit_on_user_error
+from nfnet.garbage import leave_garbage
 
 if TYPE_CHECKING:
     from nfnet.compute import Cost
@@ -113,4 +114,5 @@ def report(
 
 
 if __name__ == "__main__":
+    leave_garbage()
     main()

@@ -6,18 +6,13 @@ the largest multiple of the patch within 224 and 384 px, and has elementwise ope
 little: XLA's own count of our networks, which has them too, reproduces it (tests/nfnet/test_vit_costs.py).
 """
 
-import dataclasses
 import math
-from collections.abc import Callable
 from functools import lru_cache
 
-import haiku as hk
-import jax
 import jax.numpy as jnp
-from jax import Array
 from jax.typing import DTypeLike
 
-from nfnet.compute import Cost, StageCost, Work, count, count_parameters, total_cost
+from nfnet.compute import Cost, StageCost, Traced, total_cost, trace
 from nfnet.vit import EncoderBlock, Head, PositionEmbedding, ViT, ViTConfig, find_vit_variant
 
 
@@ -58,7 +53,7 @@ def _cost(
 
     side, _ = config.grid(resolution, resolution)
     tokens = (1, side**2 + (head == "cls"), config.width)
-    block = _Piece.of(lambda x: EncoderBlock(config)(x, False), tokens)
+    block = trace(lambda x: EncoderBlock(config)(x, False), tokens)
     encoder = StageCost(
         name="encoder",
         blocks=config.depth,
@@ -70,41 +65,27 @@ def _cost(
         carried=config.depth * math.prod(tokens),
         largest=block.work.activations,
     )
-    embedding = _Piece.of(lambda x: network().embed(x, False), (1, resolution, resolution, 3))
-    pooling = _Piece.of(lambda x: network().pool(x), tokens)
-    classifier = _Piece.of(lambda x: network().classify(x), (1, config.width))
+    embedding = trace(lambda x: network().embed(x, False), (1, resolution, resolution, 3))
+    pooling = trace(lambda x: network().pool(x), tokens)
+    classifier = trace(lambda x: network().classify(x), (1, config.width))
     stages = (
-        embedding.as_stage("embedding", side, config.width),
+        _as_stage(embedding, "embedding", side, config.width),
         encoder,
-        pooling.as_stage("pooling", 1, config.width),
-        classifier.as_stage("classifier", 1, num_classes),
+        _as_stage(pooling, "pooling", 1, config.width),
+        _as_stage(classifier, "classifier", 1, num_classes),
     )
     return total_cost(stages, itemsize)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Piece:
-    """A traced part of a network."""
-
-    parameters: int
-    work: Work
-
-    @staticmethod
-    def of(function: Callable[[Array], Array], shape: tuple[int, ...]) -> "_Piece":
-        part = hk.transform(function)
-        x = jax.ShapeDtypeStruct(shape, jnp.float32)
-        params = jax.eval_shape(lambda x: part.init(jax.random.key(0), x), x)
-        return _Piece(count_parameters(params), count(lambda params, x: part.apply(params, None, x), params, x))
-
-    def as_stage(self, name: str, resolution: int, channels: int) -> StageCost:
-        return StageCost(
-            name=name,
-            blocks=0,
-            resolution=resolution,
-            channels=channels,
-            parameters=self.parameters,
-            macs=self.work.macs,
-            activations=self.work.activations,
-            carried=0,
-            largest=0,
-        )
+def _as_stage(piece: Traced, name: str, resolution: int, channels: int) -> StageCost:
+    return StageCost(
+        name=name,
+        blocks=0,
+        resolution=resolution,
+        channels=channels,
+        parameters=piece.parameters,
+        macs=piece.work.macs,
+        activations=piece.work.activations,
+        carried=0,
+        largest=0,
+    )

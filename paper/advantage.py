@@ -378,6 +378,22 @@ class Matched:
         NFNet (under some conversion): far below, where errors reach a half, a power law above a constant is another
         curve.
         """
+        return self._law_of("vit", axis)
+
+    def nfnet_law(self, axis: str = "hours") -> SaturatingLaw:
+        """Frontier of the NFNets of Figure 1 without repeated augmentation, against TPU-v4 core hours or FLOPs."""
+        return self._law_of("nfnet", axis)
+
+    @cached_property
+    def _laws(self) -> dict[tuple[str, str], SaturatingLaw]:
+        return {}
+
+    def _law_of(self, family: str, axis: str) -> SaturatingLaw:
+        if (family, axis) not in self._laws:
+            self._laws[family, axis] = (self._fit_vits if family == "vit" else self._fit_nfnets)(axis)
+        return self._laws[family, axis]
+
+    def _fit_vits(self, axis: str) -> SaturatingLaw:
         runs = sweep(self.results)
         error = runs.imagenet_top1_error_percent.to_numpy(float)
         compute = runs["tpu_v3_core_hours" if axis == "hours" else axis].to_numpy(float)
@@ -386,8 +402,7 @@ class Matched:
         on = frontier_mask(np.exp(np.round(np.log(compute), 3)), error) & (compute >= least)
         return self._law(compute[on], error[on], 0.05, 11)
 
-    def nfnet_law(self, axis: str = "hours") -> SaturatingLaw:
-        """Frontier of the NFNets of Figure 1 without repeated augmentation, against TPU-v4 core hours or FLOPs."""
+    def _fit_nfnets(self, axis: str) -> SaturatingLaw:
         runs = self.nfnet_runs[~self.nfnet_runs.repeated_augmentation]
         return self._law(runs[axis].to_numpy(float), runs.error.to_numpy(float), 0.005, 12)
 

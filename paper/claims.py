@@ -11,13 +11,14 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfnet.errors import UserError, unknown_name
+from nfnet.garbage import leave_garbage
 
 if TYPE_CHECKING:
     from paper.study import Study
@@ -180,7 +181,7 @@ def _find_check(where: str, name: str) -> Check:
     return check
 
 
-def evaluate(study: Study, claims: Sequence[Claim] | None = None) -> list[Checked]:
+def evaluate(study: Study, claims: Iterable[Claim] | None = None) -> list[Checked]:
     """Runs the check of every claim (of ``claims.toml`` by default) on ``study``."""
     claims = load_claims() if claims is None else claims
     return [Checked(claim, _find_check(claim.id, claim.check)(claim, study)) for claim in claims]
@@ -293,4 +294,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    leave_garbage()
     sys.exit(main())

@@ -20,6 +20,7 @@ from jax import Array
 from nfnet import NFNet, NFNetConfig
 from nfnet.model import is_classifier
 from paper.experiment import Params, compiled, initial_parameters
+from paper.memory import remembered
 
 __all__ = ["CLIPPING", "EPS", "LEARNING_RATE", "Clipping", "clip", "clipping", "gratings", "unit_norms", "update"]
 
@@ -77,6 +78,7 @@ def update(params: Params, velocity: Params, gradients: Params) -> tuple[Params,
 
 
 @lru_cache(maxsize=1)
+@remembered
 def clipping() -> Clipping:
     """Trains :data:`NETWORK` twice from the same parameters on the same batches, with and without clipping."""
 

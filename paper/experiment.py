@@ -11,12 +11,12 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import haiku as hk
 import jax
 import numpy as np
 from jax import Array
 from scipy.special import ndtr, ndtri
 
+from nfnet.compute import parameter_shapes
 from nfnet.model import is_classifier
 
 __all__ = ["Params", "compiled", "initial_parameters"]
@@ -39,7 +39,7 @@ def initial_parameters(
         rng: Where the weights come from.
         skip_gain: Value of all skip gains; the network's own is 0.
     """
-    shapes = jax.eval_shape(hk.transform(function).init, jax.random.key(0), images)
+    shapes = parameter_shapes(function, images)
 
     def value(module: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
         if name == "w":

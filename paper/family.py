@@ -7,15 +7,25 @@ from typing import Literal
 
 import pandas as pd
 
-from nfnet import VARIANTS
-from nfnet.compute import variant_cost
+from nfnet import VARIANTS, compute
+from paper.memory import remembered
 from paper.results import MODELS
 
-__all__ = ["PLUS_WIDTHS", "PlusWidth", "family_parts", "imagenet_variants", "nfnet_family", "utilisation"]
+__all__ = [
+    "PLUS_WIDTHS",
+    "PlusWidth",
+    "family_parts",
+    "imagenet_variants",
+    "nfnet_family",
+    "utilisation",
+    "variant_cost",
+]
 
 PlusWidth = Literal["published", "released"]
 PLUS_WIDTHS: tuple[PlusWidth, ...] = ("published", "released")
 """The two readings of the '+' variants' first stage; which of them was trained is unknown."""
+
+variant_cost = remembered(compute.variant_cost)
 
 
 @lru_cache(maxsize=8)

@@ -119,18 +119,18 @@ def least_squares(
         Parameters and loss of each lane.
     """
     theta = start.copy()
-    target = np.broadcast_to(target, weights.shape)
+    y = np.broadcast_to(target, weights.shape)
     prediction, jacobian = model(theta, np.arange(len(theta)))
-    loss = (weights * huber(target - prediction, delta)).sum(-1)
+    loss = (weights * huber(y - prediction, delta)).sum(-1)
     damping = np.full(len(theta), 1e-3)
     lanes = np.arange(len(theta))  # lanes still moving
     diagonal = np.arange(theta.shape[1])
     for _ in range(iterations):
         if not len(lanes):
             break
-        residual = target[lanes] - prediction
+        residual = y - prediction
         # Iteratively reweighted squares: the same gradient as Huber's loss, a positive curvature.
-        scale = weights[lanes] * np.minimum(1, delta / np.maximum(np.abs(residual), 1e-300))
+        scale = weights * np.minimum(1, delta / np.maximum(np.abs(residual), 1e-300)) if delta < np.inf else weights
         weighted = jacobian * scale[:, :, None]
         normal = np.swapaxes(weighted, 1, 2) @ jacobian
         gradient = (np.swapaxes(weighted, 1, 2) @ residual[:, :, None])[:, :, 0]
@@ -139,16 +139,21 @@ def least_squares(
         normal[:, diagonal, diagonal] += damping[lanes, None] * curvature + 1e-12 * curvature.max(-1, keepdims=True)
         trial = theta[lanes] + np.linalg.solve(normal, gradient[:, :, None])[:, :, 0]
         trial_prediction, trial_jacobian = model(trial, lanes)
-        trial_loss = (weights[lanes] * huber(target[lanes] - trial_prediction, delta)).sum(-1)
+        trial_loss = (weights * huber(y - trial_prediction, delta)).sum(-1)
         better = trial_loss < loss[lanes]
         gain = np.where(better, (loss[lanes] - trial_loss) / np.maximum(loss[lanes], 1e-300), 0)
         theta[lanes[better]] = trial[better]
         loss[lanes[better]] = trial_loss[better]
-        prediction = np.where(better[:, None], trial_prediction, prediction)
-        jacobian = np.where(better[:, None, None], trial_jacobian, jacobian)
+        np.copyto(trial_prediction, prediction, where=~better[:, None])
+        np.copyto(trial_jacobian, jacobian, where=~better[:, None, None])
+        prediction, jacobian = trial_prediction, trial_jacobian
         damping[lanes] = np.where(better, damping[lanes] / 5, damping[lanes] * 4)
         resting = (better & (gain < tolerance)) | (damping[lanes] > 1e10)
-        lanes, prediction, jacobian = lanes[~resting], prediction[~resting], jacobian[~resting]
+        if resting.any():
+            moving = ~resting
+            lanes, y, weights, prediction, jacobian = (
+                part[moving] for part in (lanes, y, weights, prediction, jacobian)
+            )
     return theta, loss
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from paper.fitting import Estimate, aicc, estimate, least_squares, resample_weights, weighted_line
+from paper.memory import remembered
 
 __all__ = ["Points", "PowerLaw", "SaturatingLaw", "frontier_mask"]
 
@@ -169,6 +170,7 @@ class SaturatingLaw:
         return low, high
 
 
+@remembered
 def _fit_saturating(
     x: Float[np.ndarray, "r n"], y: Float[np.ndarray, "r n"], weights: Float[np.ndarray, "r n"]
 ) -> tuple[Float[np.ndarray, "r 3"], Float[np.ndarray, " r"]]:
@@ -177,10 +179,13 @@ def _fit_saturating(
     def model(
         theta: Float[np.ndarray, "k 3"], lanes: Int[np.ndarray, " k"]
     ) -> tuple[Float[np.ndarray, "k n"], Float[np.ndarray, "k n 3"]]:
-        falling = theta[:, 1:2] - theta[:, 2:] * x[lanes]
+        at = x if len(lanes) == len(x) else x[lanes]
+        falling = theta[:, 1:2] - theta[:, 2:] * at
         prediction = np.logaddexp(theta[:, :1], falling)
+        jacobian = np.empty((*prediction.shape, 3))
         share = np.exp(falling - prediction)
-        return prediction, np.stack([1 - share, share, -share * x[lanes]], axis=2)
+        jacobian[..., 0], jacobian[..., 1], jacobian[..., 2] = 1 - share, share, -share * at
+        return prediction, jacobian
 
     line = weighted_line(x, y, weights)
     best: tuple[np.ndarray, np.ndarray] | None = None

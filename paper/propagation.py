@@ -20,6 +20,7 @@ from nfnet.layers import scaled_activation
 from nfnet.model import BlockConfig, find_variant
 from nfnet.signal import signal_propagation
 from paper.experiment import compiled, initial_parameters
+from paper.memory import remembered
 
 __all__ = ["INPUTS", "NETWORK", "expected_variance", "propagation", "scaling_orders", "transitions", "within_stages"]
 
@@ -42,6 +43,7 @@ def expected_variance(config: NFNetConfig) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
+@remembered
 def propagation() -> pd.DataFrame:
     """Measures the signal along the blocks of :data:`NETWORK` at initialisation, with skip gains of 1.
 

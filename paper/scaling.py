@@ -18,11 +18,24 @@ from paper.curves import roughness, smooth_curves
 from paper.family import nfnet_family
 from paper.fitting import Estimate, estimate, resample_weights, weighted_line
 from paper.laws import Points, PowerLaw, SaturatingLaw, frontier_mask
+from paper.memory import remembered
 from paper.optimum import CostLine, Optimum, isocompute_optima, optimum_from_lines
 from paper.results import MODELS, Results
 from paper.surface import Surface, fit_surface
 
 __all__ = ["ScalingFits"]
+
+
+@remembered
+def _surface(
+    parameters: Float[np.ndarray, " n"],
+    images: Float[np.ndarray, " n"],
+    value: Float[np.ndarray, " n"],
+    width: Float[np.ndarray, " n"],
+    resamples: int,
+    seed: tuple[int, int],
+) -> Surface:
+    return fit_surface(parameters, images, value, width, resamples, np.random.default_rng(seed))
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,7 @@ class ScalingFits:
         runs = self.pretraining
         width = self.results.half_width("smith2023-figure2", "jft4b_val_loss", runs.jft4b_val_loss)
         parameters, images, loss = (runs[name].to_numpy(float) for name in ("parameters", "images", "jft4b_val_loss"))
-        return fit_surface(parameters, images, loss, width, self.resamples, self._rng(4))
+        return _surface(parameters, images, loss, width, self.resamples, (self.seed, 4))
 
     @cached_property
     def cost(self) -> CostLine:

@@ -25,6 +25,7 @@ __all__ = [
     "TABLES",
     "Table",
     "claims",
+    "compose",
     "fits",
     "nfnet_family",
     "runs",
@@ -308,8 +309,7 @@ def nfnet_family(study: Study) -> Table:
     import pandas as pd
 
     from nfnet import VARIANTS
-    from nfnet.compute import variant_cost
-    from paper.family import PLUS_WIDTHS
+    from paper.family import PLUS_WIDTHS, variant_cost
 
     pretraining = round(study.results.stated("pretrain.train_resolution").value)
     accuracy = study.results.nfnet_imagenet.set_index("model").imagenet_top1_percent
@@ -460,8 +460,19 @@ TABLES: Mapping[str, Callable[[Study], Table]] = {
 }
 
 
-def write_all(study: Study, directory: Path) -> list[Path]:
-    """Writes every table in every format to ``directory``; all are made before the first is written.
+def compose(study: Study, checked: Sequence[Checked] | None = None) -> dict[str, str]:
+    """Every table in every format: text by file name; ``checked`` are the claims where they are checked already."""
+    texts = {}
+    for name, make in TABLES.items():
+        table = claims(study, checked) if name == "claims" else make(study)
+        texts[f"{table.name}.md"] = table.markdown()
+        texts[f"{table.name}.tex"] = table.latex()
+        texts[f"{table.name}.csv"] = table.csv()
+    return texts
+
+
+def write_all(texts: Mapping[str, str], directory: Path) -> list[Path]:
+    """Writes what :func:`compose` returns to ``directory``, which is made when missing.
 
     Returns:
         The files, in order.
@@ -469,12 +480,6 @@ def write_all(study: Study, directory: Path) -> list[Path]:
     Raises:
         UserError: If the folder cannot be written to.
     """
-    texts = {}
-    for make in TABLES.values():
-        table = make(study)
-        texts[f"{table.name}.md"] = table.markdown()
-        texts[f"{table.name}.tex"] = table.latex()
-        texts[f"{table.name}.csv"] = table.csv()
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
@@ -497,7 +502,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from paper.study import Study
 
     try:
-        paths: list[Any] = write_all(Study.load(arguments.data), arguments.out)
+        paths: list[Any] = write_all(compose(Study.load(arguments.data)), arguments.out)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nfnet.compute import Cost, variant_cost
+from nfnet.compute import Cost
 from paper.claims import Claim, Outcome, Verdict, verdict
 from paper.clipping import clipping
-from paper.family import PLUS_WIDTHS, PlusWidth, imagenet_variants
+from paper.family import PLUS_WIDTHS, PlusWidth, imagenet_variants, variant_cost
 from paper.propagation import propagation, transitions, within_stages
 from paper.study import Study
 

@@ -1,9 +1,14 @@
 """``python -m figures`` and ``python -m figures.reproduce``: what they write, say and return."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -157,22 +162,24 @@ def test_another_process_writes_the_same_bytes(drawn: dict[str, Figure], tmp_pat
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Tables and claims that say what they are told to; their own tests are elsewhere."""
-    state = SimpleNamespace(disagreeing=[], figures=[])
+    state = SimpleNamespace(disagreeing=[], figures=[], checks=["pretraining.a", "pretraining.b"], drawn=lambda: None)
 
-    def write_all(study: Study, directory: Path) -> list[Path]:
+    def write_all(texts: dict[str, str], directory: Path) -> list[Path]:
         directory.mkdir(parents=True)
-        (directory / "runs.md").write_text("runs")
+        (directory / "runs.md").write_text(texts["runs.md"])
         return [directory / "runs.md"]
 
-    tables = SimpleNamespace(write_all=write_all)
+    tables = SimpleNamespace(compose=lambda study, checked: {"runs.md": "runs"}, write_all=write_all)
     claims = SimpleNamespace(
-        evaluate=lambda study: ["first", "second"],
+        load_claims=lambda: [SimpleNamespace(check=check) for check in state.checks],
+        evaluate=lambda study, claims: list(claims),
         format_summary=lambda checked: f"{len(checked)} claims checked",
         disagreements=lambda checked: state.disagreeing,
     )
 
     def write(study: Study, names: tuple[str, ...], directory: Path, report: object) -> list[Path]:
-        state.figures = list(names)
+        state.figures += names
+        state.drawn()
         return [directory / f"{name}.pdf" for name in names]
 
     for name, module in (("tables", tables), ("claims", claims)):
@@ -186,7 +193,7 @@ def test_reproduce_writes_everything_and_says_where(
     loaded: Study, stand_ins: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert reproduce.main(["--out", str(tmp_path)]) == 0
-    assert stand_ins.figures == list(registry.names())
+    assert sorted(stand_ins.figures) == sorted(registry.names())
     assert (tmp_path / "tables" / "runs.md").exists()
     said = capsys.readouterr().out
     assert "2 claims checked" in said
@@ -196,16 +203,69 @@ def test_reproduce_writes_everything_and_says_where(
     assert where[2].startswith("python -m paper.claims: ")
 
 
-def test_reproduce_draws_beside_with_two_jobs(
+class Helper(Executor):
+    """Measures and draws at once, but holds its third figure back until ``enough`` is set."""
+
+    def __init__(self, measured: Exception | None = None) -> None:
+        self.measured = measured
+        self.enough = threading.Event()
+        self.drew: list[str] = []
+
+    def submit(self, function: Callable[..., object], /, *args: object, **kwargs: object) -> Future[object]:
+        future: Future[object] = Future()
+        if function is reproduce._measure and self.measured:
+            future.set_exception(self.measured)
+        elif function is reproduce._draw:
+            assert len(self.drew) < 2 or self.enough.wait(30)
+            self.drew.append(str(args[0]))
+            future.set_result([Path(f"{args[0]}.pdf")])
+        else:
+            future.set_result(None)
+        return future
+
+
+def test_reproduce_draws_what_a_helper_has_not_begun(
+    loaded: Study,
+    stand_ins: SimpleNamespace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    helper = Helper()
+    stand_ins.drawn = lambda: len(stand_ins.figures) == len(registry.names()) - 3 and helper.enough.set()
+    monkeypatch.setattr(reproduce, "_helpers", lambda count: nullcontext(helper))
+    assert reproduce.main(["--out", str(tmp_path), "--jobs", "2"]) == 0
+    assert helper.drew == list(registry.names()[:3])
+    assert stand_ins.figures == list(registry.names()[:2:-1])
+    said = capsys.readouterr().out
+    assert {f"{name}.pdf" for name in helper.drew} <= set(said.splitlines())
+    assert f"{tmp_path / 'figures'}: {len(registry.names())} files" in said
+
+
+def test_checks_of_measurements_wait_for_them(
     loaded: Study, stand_ins: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reproduce, "_others", lambda: ("figure2", "figure3"))
+    helper = Helper(measured=UserError("nothing was measured."))
+    helper.enough.set()
+    monkeypatch.setattr(reproduce, "_helpers", lambda count: nullcontext(helper))
     assert reproduce.main(["--out", str(tmp_path), "--jobs", "2"]) == 0
-    assert stand_ins.figures == list(reproduce.MEASURED)
-    written = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert written >= {f"{name}.{format}" for name in ("figure2", "figure3") for format in writing.FORMATS}
-    monkeypatch.setattr(reproduce, "_others", lambda: ("figure9",))
+    stand_ins.checks.append("architecture.clipping_stabilises")
     assert reproduce.main(["--out", str(tmp_path / "again"), "--jobs", "2"]) == 2
+
+
+def test_a_helper_draws_the_same_bytes_and_tells_errors(tmp_path: Path) -> None:
+    with reproduce._helpers(1) as helpers:
+        paths = helpers.submit(reproduce._draw, "figure2", tmp_path, None).result()
+        assert paths == [tmp_path / "figures" / f"figure2.{format}" for format in writing.FORMATS]
+        with pytest.raises(registry.UnknownFigureError, match="figure9"):
+            helpers.submit(reproduce._draw, "figure9", tmp_path, None).result()
+    figure = registry.draw("figure2", Study.load(resamples=2))
+    assert [path.read_bytes() for path in paths] == [style.render(figure, format) for format in writing.FORMATS]
+
+
+def test_a_helper_that_is_killed_is_told_in_a_sentence() -> None:
+    with pytest.raises(UserError, match="ended from outside"), reproduce._helpers(1) as helpers:
+        helpers.submit(os._exit, 1).result()
 
 
 def test_reproduce_fails_when_a_verdict_differs(

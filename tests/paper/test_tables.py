@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from paper import tables
-from paper.tables import TABLES, write_all
+from paper.tables import TABLES, compose, write_all
 
 
 @pytest.mark.parametrize("name", list(TABLES))
@@ -87,10 +87,10 @@ def test_latex_escapes_and_markdown_pipes():
 
 
 def test_write_all_twice_is_identical_and_bad_data_leaves_files(loaded, tmp_path, data, capsys):
-    paths = write_all(loaded, tmp_path / "tables")
+    paths = write_all(compose(loaded), tmp_path / "tables")
     assert len(paths) == 3 * len(TABLES)
     before = {path: path.read_bytes() for path in paths}
-    assert write_all(loaded, tmp_path / "tables") == paths
+    assert write_all(compose(loaded), tmp_path / "tables") == paths
     assert {path: path.read_bytes() for path in paths} == before
     (data / "smith2023_figure1.csv").write_text("model\n")
     assert tables.main(["--data", str(data), "--out", str(tmp_path / "tables")]) == 2

@@ -1,0 +1,95 @@
+"""Results of pure functions, kept between runs and shared between processes.
+
+What is computed is determined by the arguments and by the *circumstances*: every source file of ``nfnet`` and
+``paper``, every installed package with its version, the interpreter, the machine, and the environment variables that
+steer numerical libraries. A kept result is found only under the digest of all of these, and only if it is undamaged;
+otherwise it is computed. Nothing is kept unless a folder is named with :func:`remembering`, as ``figures.reproduce``
+does with one in ``build/``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pickle
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from functools import cache, wraps
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+__all__ = ["circumstances", "remembered", "remembering"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_SOURCES = tuple(Path(__file__).parents[1] / package for package in ("nfnet", "paper"))
+_PREFIX = "circumstances-"
+_STEERING = ("JAX_", "XLA_", "NPY_", "OMP_", "OPENBLAS_", "MKL_", "VECLIB_")
+
+_folder: ContextVar[Path | None] = ContextVar("folder", default=None)
+
+
+@contextlib.contextmanager
+def remembering(folder: Path) -> Iterator[None]:
+    """Keeps results in ``folder`` inside the context; what other circumstances left there is removed."""
+    mine = folder / f"{_PREFIX}{circumstances()}"
+    for other in folder.glob(f"{_PREFIX}*"):
+        if other != mine:
+            shutil.rmtree(other, ignore_errors=True)
+    token = _folder.set(mine)
+    try:
+        yield
+    finally:
+        _folder.reset(token)
+
+
+@cache
+def circumstances() -> str:
+    """Digest of all but the arguments that determines a result, as it was when this process first asked."""
+    digest = hashlib.sha256()
+    for folder in _SOURCES:
+        for path in sorted(folder.rglob("*.py")):
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{folder.name}/{path.relative_to(folder).as_posix()} {content}\n".encode())
+    packages = {info.name for entry in sys.path for info in Path(entry or ".").glob("*.dist-info")}
+    steering = {name: value for name, value in os.environ.items() if name.startswith(_STEERING)}
+    digest.update(repr((sys.version, platform.uname(), sorted(packages), sorted(steering.items()))).encode())
+    return digest.hexdigest()[:32]
+
+
+def remembered(function: Callable[P, R]) -> Callable[P, R]:
+    """Keeps the results of a pure ``function`` whose arguments and result can be pickled."""
+
+    @wraps(function)
+    def found(*args: P.args, **kwargs: P.kwargs) -> R:
+        folder = _folder.get()
+        if folder is None:
+            return function(*args, **kwargs)
+        asked = pickle.dumps((args, sorted(kwargs.items())), protocol=5)
+        path = folder / f"{function.__module__}.{function.__qualname__}-{hashlib.sha256(asked).hexdigest()[:32]}"
+        with contextlib.suppress(OSError):
+            content = path.read_bytes()
+            digest, result = content[:32], content[32:]
+            if hashlib.sha256(result).digest() == digest:  # else the file is damaged
+                kept: R = pickle.loads(result)
+                return kept
+        value = function(*args, **kwargs)
+        _keep(path, pickle.dumps(value, protocol=5))
+        return value
+
+    return found
+
+
+def _keep(path: Path, result: bytes) -> None:
+    """Writes a result, unless the folder cannot be written to: then the next run computes it again."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(hashlib.sha256(result).digest() + result)
+        os.replace(file.name, path)
