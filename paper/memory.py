@@ -77,7 +77,7 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
             content = path.read_bytes()
             digest, result = content[:32], content[32:]
             if hashlib.sha256(result).digest() == digest:  # else the file is damaged
-                kept: R = pickle.loads(result)
+                kept: R = pickle.loads(result)  # written by this code for its own user, as bytecode caches are
                 return kept
         value = function(*args, **kwargs)
         _keep(path, pickle.dumps(value, protocol=5))
