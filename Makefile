@@ -58,7 +58,7 @@ lock: .venv/.dev ## pin the dependencies in pyproject.toml anew
 
 clean: ## remove build/ and the caches (.venv stays; rm -r .venv removes it)
 	rm -rf build .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find figures nfnet paper tests tools -name __pycache__ -prune -exec rm -rf {} +
+	find benchmarks figures nfnet paper tests tools -name __pycache__ -prune -exec rm -rf {} +
 
 # --- Installation: a stamp is written last, so that an interrupted step is done again. ---
 
