@@ -14,7 +14,7 @@ export JAX_PLATFORMS ?= cpu
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help reproduce test test-slow notebooks readme train-digits lint lock lab clean
+.PHONY: help reproduce test test-slow notebooks readme train-digits benchmarks lint lock lab clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,15 @@ readme: .venv/.analysis ## bring the README's pictures, verdicts and times up to
 train-digits: .venv/.dev ## train the embedded default on digits, under two minutes on two cores, into runs/digits
 	$(PY) -m nfnet.train --config nfnet/configs/digits.py --workdir runs/digits
 	$(PY) -m nfnet.evaluate --config nfnet/configs/digits.py --checkpoint runs/digits
+
+# RELEASED names a checkout that holds the released nfnets/, TIMM_PYTHON an interpreter with torch and timm.
+PEERS = $(if $(RELEASED),--released $(RELEASED)) $(if $(TIMM_PYTHON),--timm-python $(TIMM_PYTHON))
+benchmarks: .venv/.dev ## measure models, pipeline, reproduction and scaling into benchmarks/results/
+	$(PY) -m benchmarks.model $(PEERS)
+	$(PY) -m benchmarks.model --micro $(PEERS)
+	$(PY) -m benchmarks.pipeline
+	$(PY) -m benchmarks.reproduce
+	$(PY) -m benchmarks.scaling
 
 lint: .venv/.dev ## linter, formatter and type checker
 	$(PY) -m ruff check

@@ -27,7 +27,8 @@ HUGE_PAGES = "glibc.malloc.hugetlb=1"
 
 def environment(allocator: str = "default", **settings: str) -> dict[str, str]:
     """Returns the environment that all workers of a comparison get alike."""
-    result = {**os.environ, **settings}
+    # A shortened traceback would end in a remark, not in the error that is reported.
+    result = {"JAX_TRACEBACK_FILTERING": "off", **os.environ, **settings}
     if allocator == "hugepages":
         result["GLIBC_TUNABLES"] = HUGE_PAGES
     return result

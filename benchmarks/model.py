@@ -2,8 +2,8 @@
 
     python -m benchmarks.model --released CHECKOUT --timm-python PYTHON [--micro]
 
-Every implementation runs in a process of its own, and they take single steps in turn, so that what else the machine does
-touches all alike.
+Every implementation runs in a process of its own, and they take single steps in turn, so that what else the machine
+does touches all alike.
 """
 
 from __future__ import annotations
@@ -68,9 +68,10 @@ def compare(
     versions: dict[str, str] = {}
     results = []
     for mode in modes:
-        starts: list[Callable[[], Worker]] = []
-        for name in ("released", "ours") if settings["released"] else ("ours",):
-            starts.append(partial(jax_worker, name, {**settings, "implementation": name, "mode": mode}, env))
+        starts: list[Callable[[], Worker]] = [
+            partial(jax_worker, name, {**settings, "implementation": name, "mode": mode}, env)
+            for name in (("released", "ours") if settings["released"] else ("ours",))
+        ]
         for name in ("timm eager", "timm compile") if timm_python else ():
             one = {**settings, "implementation": name, "mode": mode}
             starts.append(partial(_torch_worker, str(timm_python), name, one, env))

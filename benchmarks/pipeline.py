@@ -70,9 +70,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     line.add_argument("--micro", action="store_true", help="feed the small network of benchmarks.model instead")
     line.add_argument("--resolution", type=positive, default=192, help="pixels of a training image (%(default)s)")
     line.add_argument("--batch", type=positive, default=8, help="images a step (%(default)s)")
-    line.add_argument(
-        "--workers", type=int, default=2, help="decoding processes of the case that has any (%(default)s)"
-    )
+    line.add_argument("--workers", type=int, default=2, help="decoding processes in the last case (%(default)s)")
     line.add_argument("--rounds", type=positive, default=10, help="batches and steps that are kept (%(default)s)")
     options = line.parse_args(arguments)
     import numpy as np

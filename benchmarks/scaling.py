@@ -93,10 +93,9 @@ def _main(arguments: Sequence[str] | None) -> int:
         "settings": {**base, "rounds": options.rounds, "variants": options.variants},
         "results": results,
     }
-    columns = ("sweep", "size", "median s", "min s", "max s", "exponent", "GMAC a step", "compile s", "temp MiB")
+    columns = ("sweep", "size", "median s", "min s", "max s", "exponent", "GMAC a step", "compile s")
     rows = [
         [one["sweep"], one["size"], *one["seconds"].values(), one["exponent"], one["macs"] / 1e9, one["compile_s"]]
-        + [None if one["temp_bytes"] is None else one["temp_bytes"] / 2**20]
         for one in results
     ]
     emit(options.out or RESULTS / "scaling.json", record, columns, rows)

@@ -5,6 +5,7 @@ import enum
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import itertools
 import os
 import sys
 import time
@@ -68,7 +69,7 @@ def make_network(settings):  # type: ignore[no-untyped-def]
     config = dataclasses.replace(config, group_size=group, stem_chs=widths[0] // 2)
     made = nfnet.NormFreeNet(config, num_classes=classes, **rates)
     channels = (3, 16, 32, 64, widths[0] // 2)  # timm's stem scales with its last width; the released one does not
-    for number, (before, after) in enumerate(zip(channels, channels[1:]), 1):  # noqa: B905
+    for number, (before, after) in enumerate(itertools.pairwise(channels), 1):
         former = getattr(made.stem, f"conv{number}")
         setattr(made.stem, f"conv{number}", type(former)(before, after, kernel_size=3, stride=former.stride[0]))
     return made

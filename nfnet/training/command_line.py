@@ -27,9 +27,7 @@ def parser(program: str, description: str) -> argparse.ArgumentParser:
 
 def add_cache_argument(result: argparse.ArgumentParser) -> None:
     """Adds the switch of the compilation cache, which `nfnet.training.compilation_cache` describes."""
-    result.add_argument(
-        NO_CACHE, action="store_true", help="compile anew; keep no compiled programs in the user's cache"
-    )
+    result.add_argument(NO_CACHE, action="store_true", help="compile anew, and keep no compiled programs")
 
 
 def add_run_arguments(result: argparse.ArgumentParser) -> None:
