@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from hypothesis import settings
 for name in [name for name in os.environ if name.startswith(("JAX_", "XLA_")) or name == "MPLBACKEND"]:
     del os.environ[name]
 os.environ["JAX_PLATFORMS"] = "cpu"
+# Commands that train keep compiled programs in the user's cache, which is none of the tests' business.
+os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / f"nfnet-companion-tests-{os.getuid()}")
 os.environ["MATPLOTLIBRC"] = str(Path(__file__).with_name("matplotlibrc"))
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)

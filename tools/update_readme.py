@@ -71,10 +71,10 @@ def speed(speeds: pd.DataFrame) -> str:
     for _, of_file in speeds.groupby("file", sort=True):
         first = of_file.iloc[0]
         lines = [
-            f"{first.network}, {first.resolution} px, batch {first.batch}, {first.dtype}; a speed-up is the median over "
-            "interleaved rounds, with its range:",
+            f"{first.network}, {first.resolution} px, batch {first.batch}, {first.dtype}; a speed-up is the "
+            "median over interleaved rounds, with its range; memory and compilation are training's:",
             "",
-            "| implementation | training step | speed-up | forward | speed-up | peak memory, training | compilation, training |",
+            "| implementation | training step | speed-up | forward | speed-up | peak memory | compilation |",
             "|:--|--:|--:|--:|--:|--:|--:|",
         ]
         for name in dict.fromkeys(of_file.implementation):
