@@ -59,7 +59,11 @@ class Worker:
             )
         except OSError as error:
             raise UserError(f"{command[0]} cannot be run ({error.strerror}): pass another path for {name}.") from None
-        self.info = self._answer()
+        try:
+            self.info = self._answer()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
