@@ -14,7 +14,7 @@ export JAX_PLATFORMS ?= cpu
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help reproduce test test-slow notebooks readme train-digits lint lock lab clean
+.PHONY: help reproduce test test-slow notebooks readme train-digits benchmarks lint lock lab clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,15 @@ train-digits: .venv/.dev ## train the embedded default on digits, under two minu
 	$(PY) -m nfnet.train --config nfnet/configs/digits.py --workdir runs/digits
 	$(PY) -m nfnet.evaluate --config nfnet/configs/digits.py --checkpoint runs/digits
 
+# RELEASED names a checkout that holds the released nfnets/, TIMM_PYTHON an interpreter with torch and timm.
+PEERS = $(if $(RELEASED),--released $(RELEASED)) $(if $(TIMM_PYTHON),--timm-python $(TIMM_PYTHON))
+benchmarks: .venv/.dev ## measure models, pipeline, reproduction and scaling into benchmarks/results/
+	$(PY) -m benchmarks.model $(PEERS)
+	$(PY) -m benchmarks.model --micro $(PEERS)
+	$(PY) -m benchmarks.pipeline
+	$(PY) -m benchmarks.reproduce
+	$(PY) -m benchmarks.scaling
+
 lint: .venv/.dev ## linter, formatter and type checker
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
@@ -59,7 +68,7 @@ lock: .venv/.dev ## pin the dependencies in pyproject.toml anew
 
 clean: ## remove build/ and the caches (.venv stays; rm -r .venv removes it)
 	rm -rf build .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find figures nfnet paper tests tools -name __pycache__ -prune -exec rm -rf {} +
+	find benchmarks figures nfnet paper tests tools -name __pycache__ -prune -exec rm -rf {} +
 
 # --- Installation: a stamp is written last, so that an interrupted step is done again. ---
 

@@ -31,6 +31,7 @@ FIGURES = {
     "signal_propagation": "variance along the blocks at initialisation, beside what beta expects",
     "agc_at_work": "which units adaptive gradient clipping clips, and what that prevents",
     "accuracy_latency": "ImageNet top-1 accuracy of F0 to F6 against training latency (Brock et al. 2021)",
+    "speed": "seconds of a training step and a forward pass: ours, the released code, timm",
 }
 """What each figure shows; the module of a figure bears its name."""
 

@@ -30,6 +30,7 @@ def _evaluate(arguments: Sequence[str] | None) -> int:
     from nfnet.training.config import load_config
 
     config = load_config(options.config, overrides)
+    command_line.use_cache(options)
 
     from nfnet.training.initial import evaluate_checkpoint, read_initial
 

@@ -30,6 +30,7 @@ def _finetune(arguments: Sequence[str] | None) -> int:
     from nfnet.training.environment import start_distributed
 
     config = load_config(options.config, overrides)
+    command_line.use_cache(options)
     start_distributed(options.coordinator, options.processes, options.process_id)
 
     import jax

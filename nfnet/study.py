@@ -69,8 +69,13 @@ def _executor(study: Study) -> Executor:
     return in_process
 
 
-def run_study(study: Study, executor: Executor) -> int:
+def run_study(study: Study, executor: Executor, extra: Sequence[str] = ()) -> int:
     """Runs what is left of a study.
+
+    Args:
+        study: The study.
+        executor: Where its runs are executed.
+        extra: Arguments that every run gets besides its own.
 
     Returns:
         0 when the study is complete, 1 if a run failed (the others are done first), or the code of a run that
@@ -82,7 +87,7 @@ def run_study(study: Study, executor: Executor) -> int:
 
     tried: set[Trial] = set()
     while trials := [trial for trial in next_trials(study, loss) if trial not in tried]:
-        codes = executor([run_arguments(study, trial) for trial in trials])
+        codes = executor([[*run_arguments(study, trial), *extra] for trial in trials])
         stopped = [code for code in codes if code > 128]
         if stopped:
             return stopped[0]
@@ -107,9 +112,11 @@ def _study(arguments: Sequence[str] | None) -> int:
     )
     parser.add_argument("study", help="TOML file, e.g. nfnet/configs/studies/digits.toml")
     parser.add_argument("--status", action="store_true", help="print how all runs stand, and run nothing")
+    command_line.add_cache_argument(parser)
     options = parser.parse_args(arguments)
     study = load_study(Path(options.study))
-    code = 0 if options.status else run_study(study, _executor(study))
+    extra = [command_line.NO_CACHE] if options.no_compilation_cache else []
+    code = 0 if options.status else run_study(study, _executor(study), extra)
     print(status(study))
     return code
 

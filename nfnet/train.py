@@ -23,6 +23,7 @@ def _train(arguments: Sequence[str] | None) -> int:
     from nfnet.training.environment import start_distributed
 
     config = load_config(options.config, overrides)
+    command_line.use_cache(options)
     start_distributed(options.coordinator, options.processes, options.process_id)
 
     from nfnet.training.loop import train

@@ -24,6 +24,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    # Commands that train keep compiled programs in the user's cache, which is none of the tests' business.
+    os.environ["XDG_CACHE_HOME"] = cache
     os.environ["MATPLOTLIBRC"] = str(Path(__file__).with_name("matplotlibrc"))
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)

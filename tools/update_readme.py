@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import sys
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from paper.claims import Checked
     from paper.study import Study
 
@@ -34,6 +37,7 @@ PICTURES = {
 
 def blocks(study: Study, checked: Sequence[Checked]) -> dict[str, str]:
     """The generated parts of the README, by name."""
+    from paper.benchmarks import load_speeds
     from paper.claims import Verdict, format_summary
 
     by_id = {item.claim.id: item for item in checked}
@@ -53,7 +57,42 @@ def blocks(study: Study, checked: Sequence[Checked]) -> dict[str, str]:
         "figures": "\n".join(rows),
         "claims": format_summary(checked).replace("\n", "; ") + ".\n\n" + "\n".join(shown),
         "times": _times(times),
+        "speed": speed(load_speeds()),
     }
+
+
+def speed(speeds: pd.DataFrame) -> str:
+    """The tables of measured speeds, one a file, or how to make them."""
+    from paper.benchmarks import COMMAND
+
+    if speeds.empty:
+        return f"No speeds have been recorded; `{COMMAND}` measures them."
+    parts = []
+    for _, of_file in speeds.groupby("file", sort=True):
+        first = of_file.iloc[0]
+        lines = [
+            f"{first.network}, {first.resolution} px, batch {first.batch}, {first.dtype}; a speed-up is the "
+            "median over interleaved rounds, with its range; memory and compilation are training's:",
+            "",
+            "| implementation | training step | speed-up | forward | speed-up | peak memory | compilation |",
+            "|:--|--:|--:|--:|--:|--:|--:|",
+        ]
+        for name in dict.fromkeys(of_file.implementation):
+            by_mode = {row["mode"]: row for _, row in of_file[of_file.implementation == name].iterrows()}
+            cells = [text for mode in ("train", "forward") for text in _speed_cells(by_mode.get(mode))]
+            train = by_mode.get("train")
+            memory = "" if train is None else f"{train.peak_rss_bytes / 2**20:,.0f} MiB"
+            compiling = "" if train is None or math.isnan(train.compile_s) else f"{train.compile_s:.1f} s"
+            lines.append("| " + " | ".join([str(name), *cells, memory, compiling]) + " |")
+        parts.append("\n".join([*lines, "", f"Measured on {first.machine}."]))
+    return "\n\n".join(parts)
+
+
+def _speed_cells(row: pd.Series | None) -> tuple[str, str]:
+    if row is None:
+        return "", ""
+    ratio = "" if math.isnan(row.speedup) else f"{row.speedup:.2f}x ({row.speedup_low:.2f} to {row.speedup_high:.2f})"
+    return f"{row.seconds:.3g} s", ratio
 
 
 def _times(times: Mapping[str, object]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from nfnet.errors import UserError
 
 BAD_INPUT = 2
+NO_CACHE = "--no-compilation-cache"
 
 
 def parser(program: str, description: str) -> argparse.ArgumentParser:
@@ -20,7 +21,13 @@ def parser(program: str, description: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     result.add_argument("--config", required=True, help="configuration file, e.g. nfnet/configs/digits.py")
+    add_cache_argument(result)
     return result
+
+
+def add_cache_argument(result: argparse.ArgumentParser) -> None:
+    """Adds the switch of the compilation cache, which `nfnet.training.compilation_cache` describes."""
+    result.add_argument(NO_CACHE, action="store_true", help="compile anew, and keep no compiled programs")
 
 
 def add_run_arguments(result: argparse.ArgumentParser) -> None:
@@ -48,6 +55,14 @@ def parse(result: argparse.ArgumentParser, arguments: Sequence[str] | None) -> t
             argument = f"{argument}={next(values, '')}"
         overrides.append(argument)
     return options, overrides
+
+
+def use_cache(options: argparse.Namespace) -> None:
+    """Turns the compilation cache on unless the command line says no."""
+    if not options.no_compilation_cache:
+        from nfnet.training import compilation_cache
+
+        compilation_cache.enable()
 
 
 def run(main: Callable[[], int]) -> int:

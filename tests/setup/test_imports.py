@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = ("nfnet", "paper", "figures", "notebooks")  # each may import those before it
-NOT_SHIPPED = {"tests", "support", "tools"}
+NOT_SHIPPED = {"tests", "support", "tools", "benchmarks"}
 # Notebooks tell about logged results; what trains is for command lines.
 TRAINING = {"train", "finetune", "evaluate", "study", "training", "data", "configs"}
 

@@ -1,0 +1,1 @@
+"""How fast everything is, measured side by side and kept as JSON in `benchmarks/results/`."""

@@ -1,0 +1,175 @@
+"""Steps of our network, of the released Haiku code, and of a plain matrix product, under JAX.
+
+`network` of the settings is a variant's name, or the fields of an `NFNetConfig`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks.protocol import serve
+from nfnet import NFNet, NFNetConfig
+from nfnet.compute import variant_cost
+from nfnet.optim import agc_sgd
+from nfnet.training.sharding import batch_sharding, make_mesh, replicated
+
+MATMUL_SIDES = {"cpu": (1024, 2048, 3072)}
+_ACCELERATOR_SIDES = (4096, 8192, 16384)
+RATES = {"stochastic_depth": 0.1, "dropout": 0.2}
+
+
+def configuration(network: str | Mapping[str, Any]) -> str | NFNetConfig:
+    """Returns a variant's name, or the configuration that the fields describe."""
+    if isinstance(network, str):
+        return network
+    return NFNetConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in network.items()})
+
+
+def _ours(settings: Mapping[str, Any]) -> Any:
+    variant = configuration(settings["network"])
+
+    def forward(images: jax.Array, is_training: bool) -> jax.Array:
+        network = NFNet(
+            settings["classes"],
+            variant,
+            stochastic_depth_rate=RATES["stochastic_depth"],
+            dropout_rate=RATES["dropout"],
+            dtype=settings["dtype"],
+            remat=settings.get("remat", False),
+        )
+        return network(images, is_training)["logits"]
+
+    return forward
+
+
+def _released(settings: Mapping[str, Any]) -> Any:
+    sys.path.insert(0, settings["released"])
+    from nfnets import base, nfnet  # type: ignore[import-not-found]
+
+    name, side = settings["network"], settings["resolution"]
+    if not isinstance(name, str):
+        row = {"width": list(name["widths"]), "depth": list(name["depths"])}
+        row |= {"group_width": [name["group_width"]] * len(name["widths"]), "drop_rate": RATES["dropout"]}
+        base.nfnet_params["micro"] = {**row, "train_imsize": side, "test_imsize": side}
+        name = "micro"
+
+    def forward(images: jax.Array, is_training: bool) -> jax.Array:
+        network = nfnet.NFNet(
+            settings["classes"], name, stochdepth_rate=RATES["stochastic_depth"], drop_rate=RATES["dropout"]
+        )
+        return network(images, is_training)["logits"]
+
+    return forward
+
+
+def prepare(settings: Mapping[str, Any]) -> tuple[Callable[[], None], dict[str, Any]]:
+    """Compiles what the settings name and returns its step and description."""
+    if settings["implementation"] == "matmul":
+        return _prepare_matmul(settings)
+    return _prepare_network(settings)
+
+
+def _describe() -> dict[str, Any]:
+    return {"device_kind": jax.devices()[0].device_kind, "platform": jax.default_backend()}
+
+
+def _prepare_matmul(settings: Mapping[str, Any]) -> tuple[Callable[[], None], dict[str, Any]]:
+    sides = settings.get("sides") or MATMUL_SIDES.get(jax.default_backend(), _ACCELERATOR_SIDES)
+    product = jax.jit(jnp.matmul)
+    best, matrix = 0.0, jnp.ones((1, 1))
+    for side in sides:
+        values = jnp.ones((side, side), settings["dtype"])
+        product(values, values).block_until_ready()
+        rates = []
+        for _ in range(3):
+            start = time.perf_counter()
+            product(values, values).block_until_ready()
+            rates.append(2 * side**3 / (time.perf_counter() - start))
+        if max(rates) > best:
+            best, matrix = max(rates), values
+
+    def step() -> None:
+        product(matrix, matrix).block_until_ready()
+
+    return step, {**_describe(), "side": len(matrix), "compile_s": None, "temp_bytes": None}
+
+
+def _prepare_network(settings: Mapping[str, Any]) -> tuple[Callable[[], None], dict[str, Any]]:
+    released = settings["implementation"] == "released"
+    network = hk.transform((_released if released else _ours)(settings))
+    batch, side = settings["batch"], settings["resolution"]
+    generator = np.random.default_rng(0)
+    dtype = jnp.dtype(settings["dtype"])
+    mesh = make_mesh()
+    pixels = generator.standard_normal((batch, side, side, 3)).astype(np.float32)
+    # Parameters start in float32 for both; the released code takes their type from the images.
+    params = jax.jit(network.init, static_argnums=2)(jax.random.key(0), pixels, True)
+    # Skip gains start at zero; with another value no branch is dead.
+    params = jax.tree.map(lambda value: value + 0.5 if value.ndim == 0 else value, params)
+    params = jax.device_put(params, replicated(mesh))
+    images = jax.device_put(jnp.asarray(pixels, dtype), batch_sharding(mesh))
+    labels = jax.device_put(jnp.arange(batch) % settings["classes"], batch_sharding(mesh))
+
+    def logits_of(params: hk.Params, key: Any, images: jax.Array, is_training: bool) -> jax.Array:
+        if released and dtype != jnp.float32:  # as its own training code does
+            params = jax.tree.map(lambda value: value.astype(dtype), params)
+        return network.apply(params, key, images, is_training).astype(jnp.float32)
+
+    def forward(params: hk.Params, images: jax.Array) -> jax.Array:
+        return logits_of(params, None, images, False)
+
+    optimiser = agc_sgd(0.1, weight_decay=2e-5)
+
+    def train(params: hk.Params, state: Any, key: Any, images: jax.Array, labels: jax.Array) -> Any:
+        def loss(params: hk.Params) -> jax.Array:
+            logits = logits_of(params, key, images, True)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, state = optimiser.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state, value
+
+    training = settings["mode"] == "train"
+    held: Any
+    if training:
+        held = (params, jax.jit(optimiser.init, out_shardings=replicated(mesh))(params))
+        rest = (jax.device_put(jax.random.key(1), replicated(mesh)), images, labels)
+        whole = replicated(mesh)
+        jitted = jax.jit(train, donate_argnums=(0, 1), out_shardings=(whole, whole, whole))
+        lowered = jitted.trace(*held, *rest)
+    else:
+        lowered = jax.jit(forward).trace(params, images)
+    start = time.perf_counter()
+    compiled = lowered.lower().compile()
+    compile_s = time.perf_counter() - start
+
+    def step() -> None:
+        nonlocal held
+        if training:
+            *held, value = compiled(*held, *rest)
+            jax.block_until_ready((held, value))
+        else:
+            jax.block_until_ready(compiled(params, images))
+
+    memory = compiled.memory_analysis()
+    description = {
+        **_describe(),
+        "compile_s": compile_s,
+        "temp_bytes": None if memory is None else int(memory.temp_size_in_bytes),
+        "macs_per_image": variant_cost(configuration(settings["network"]), side, num_classes=settings["classes"]).macs,
+        "devices": len(jax.devices()),
+    }
+    return step, description
+
+
+if __name__ == "__main__":
+    serve(prepare)

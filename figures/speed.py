@@ -1,0 +1,66 @@
+"""Seconds of a training step and of a forward pass: ours, the released code, timm.
+
+Data: ``benchmarks/results/model*.json``, which ``python -m benchmarks.model`` writes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from figures import style
+from paper.benchmarks import COMMAND, load_speeds
+
+if TYPE_CHECKING:
+    from paper.study import Study
+
+__all__ = ["draw", "from_study"]
+
+_MODES = {"train": "Training step", "forward": "Forward pass"}
+
+
+@style.companion_style()
+def draw(speeds: pd.DataFrame) -> Figure:
+    """Draws a row of panels for each file, one panel a mode: medians as dots, with their range.
+
+    Args:
+        speeds: Of :func:`paper.benchmarks.load_speeds`; may be empty.
+    """
+    files = list(dict.fromkeys(speeds.file))
+    width, height = 6.5, 0.95 + 1.75 * max(len(files), 1)
+    figure = Figure(figsize=(width, height))
+    for row, file in enumerate(files):
+        of_file = speeds[speeds.file == file]
+        names = list(dict.fromkeys(of_file.implementation))
+        for left, (mode, title) in zip((1.0, 4.0), _MODES.items(), strict=True):
+            axes = style.axes_at(figure, left, height - 0.95 - 1.75 * row - 1.05, 2.3, 1.05)
+            shown = of_file[of_file["mode"] == mode]
+            for one in shown.itertuples():
+                colour = style.HIGHLIGHT if one.implementation == "ours" else style.INK
+                place = names.index(str(one.implementation))
+                axes.plot([one.seconds_low, one.seconds_high], [place, place], color=colour, linewidth=1)
+                axes.plot([one.seconds], [place], "o", color=colour)
+            axes.set_yticks(range(len(names)), names if mode == "train" else [""] * len(names))
+            axes.set_ylim(len(names) - 0.5, -0.5)
+            axes.set_xlim(0, float(shown.seconds_high.max()) * 1.1 if len(shown) else 1)
+            axes.locator_params(axis="x", nbins=4)
+            first = of_file.iloc[0]
+            axes.set_xlabel(f"{title}, {first.network} at {first.resolution} px (s)")
+    ours = speeds[(speeds.implementation == "ours") & speeds.speedup.notna()]
+    words = [
+        f"{one.network}, {_MODES[str(one.mode)].lower()}: {one.speedup:.1f} times the released code's speed"
+        for one in ours.itertuples()
+    ]
+    style.headline(
+        figure,
+        "Speed side by side" if files else "No speeds have been recorded",
+        "; ".join(words) + "." if words else f"To measure: {COMMAND}.",
+    )
+    return figure
+
+
+def from_study(study: Study) -> Figure:
+    """What the recorded benchmarks measured; the logged results play no part."""
+    return draw(load_speeds())
