@@ -38,6 +38,8 @@ notebooks: .venv/.analysis ## execute the notebooks and store their outputs
 readme: .venv/.analysis ## bring the README's pictures, verdicts and times up to date
 	$(PY) tools/update_readme.py
 
+# Large pages: see docs/performance.md.
+train-digits: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 train-digits: .venv/.dev ## train the embedded default on digits, under two minutes on two cores, into runs/digits
 	$(PY) -m nfnet.train --config nfnet/configs/digits.py --workdir runs/digits
 	$(PY) -m nfnet.evaluate --config nfnet/configs/digits.py --checkpoint runs/digits
@@ -47,6 +49,7 @@ PEERS = $(if $(RELEASED),--released $(RELEASED)) $(if $(TIMM_PYTHON),--timm-pyth
 benchmarks: .venv/.dev ## measure models, pipeline, reproduction and scaling into benchmarks/results/
 	$(PY) -m benchmarks.model $(PEERS)
 	$(PY) -m benchmarks.model --micro $(PEERS)
+	$(PY) -m benchmarks.formulations
 	$(PY) -m benchmarks.pipeline
 	$(PY) -m benchmarks.reproduce
 	$(PY) -m benchmarks.scaling

@@ -14,7 +14,7 @@ from nfnet.training.environment import code_version
 __all__ = ["describe"]
 
 _PACKAGES = ("jax", "jaxlib", "dm-haiku", "optax", "numpy")
-_SETTINGS = ("JAX_", "XLA_", "OMP_", "MKL_", "GLIBC_TUNABLES", "MALLOC_", "LD_PRELOAD", "TF_")
+_SETTINGS = ("JAX_", "XLA_", "OMP_", "MKL_", "GLIBC_TUNABLES", "MALLOC_")
 
 
 def describe(environment: dict[str, str] | None = None) -> dict[str, Any]:

@@ -30,7 +30,7 @@ FLOPS_PER_MAC = {"train": 6, "forward": 2}  # the backward pass costs two forwar
 PEAKS = {"NVIDIA H100": 989e12, "NVIDIA H200": 989e12}
 """Dense bfloat16 peaks that makers state, by the start of the device's kind, in FLOP/s."""
 
-_COLUMNS = ("mode", "implementation", "median s", "min s", "max s", "x released", "low", "high")
+_COLUMNS: tuple[str, ...] = ("mode", "implementation", "median s", "min s", "max s", "x released", "low", "high")
 _COLUMNS += ("images/s", "TFLOP/s", "share of peak", "compile s", "temp MiB", "peak RSS MiB")
 
 

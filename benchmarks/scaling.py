@@ -62,7 +62,7 @@ def _main(arguments: Sequence[str] | None) -> int:
 
     base = {"implementation": "ours", "mode": "train", "network": MICRO, "classes": 10, "dtype": "float32"}
     base |= {"batch": options.batch, "resolution": options.resolution}
-    tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in MICRO.items()}
+    tuples: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in MICRO.items()}
     variant_cost(NFNetConfig(**tuples), options.resolution)  # an image that is too small is named before work starts
     results: list[dict[str, Any]] = []
     device_kind = ""

@@ -31,7 +31,8 @@ def configuration(network: str | Mapping[str, Any]) -> str | NFNetConfig:
     """Returns a variant's name, or the configuration that the fields describe."""
     if isinstance(network, str):
         return network
-    return NFNetConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in network.items()})
+    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in network.items()}
+    return NFNetConfig(**fields)
 
 
 def _ours(settings: Mapping[str, Any]) -> Any:
@@ -57,7 +58,7 @@ def _released(settings: Mapping[str, Any]) -> Any:
 
     name, side = settings["network"], settings["resolution"]
     if not isinstance(name, str):
-        row = {"width": list(name["widths"]), "depth": list(name["depths"])}
+        row: dict[str, Any] = {"width": list(name["widths"]), "depth": list(name["depths"])}
         row |= {"group_width": [name["group_width"]] * len(name["widths"]), "drop_rate": RATES["dropout"]}
         base.nfnet_params["micro"] = {**row, "train_imsize": side, "test_imsize": side}
         name = "micro"

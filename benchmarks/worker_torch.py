@@ -48,7 +48,7 @@ class TorchvisionStandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module = StandIn(spec.name)
         if spec.name.startswith("torchvision.transforms"):
             modes = "NEAREST BILINEAR BICUBIC BOX HAMMING LANCZOS NEAREST_EXACT"
-            module.InterpolationMode = enum.Enum("InterpolationMode", modes)  # type: ignore[attr-defined]
+            module.InterpolationMode = enum.Enum("InterpolationMode", modes)  # type: ignore[attr-defined, misc]
         return module
 
     def exec_module(self, module):  # type: ignore[no-untyped-def]

@@ -1,4 +1,4 @@
-"""Brings the README's generated parts up to date: pictures, verdicts, claims and times.
+"""Brings the generated parts of README and docs/ up to date: pictures, verdicts, claims, times and speeds.
 
 ``python tools/update_readme.py`` draws the pictures into docs/ and fills the blocks between ``<!-- NAME -->`` and
 ``<!-- /NAME -->``; ``--check`` changes nothing and exits with 1 when a block is out of date. So no number in the README
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
+PERFORMANCE = DOCS / "performance.md"
+FORMULATIONS = ROOT / "benchmarks" / "results" / "formulations.json"
 
 PICTURES = {
     "figure1": "matches-vits",
@@ -88,6 +90,41 @@ def speed(speeds: pd.DataFrame) -> str:
     return "\n\n".join(parts)
 
 
+def formulations(path: Path = FORMULATIONS) -> str:
+    """The table of formulations and what they leave as the floor of a step, or how to make them."""
+    if not path.is_file():
+        return "None has been recorded; `python -m benchmarks.formulations` measures them."
+    from paper.benchmarks import machine_line
+
+    record = json.loads(path.read_text(encoding="utf-8"))
+    lines = [
+        "| operation | pass | floor, ms | plain, ms | ours, ms | best other, ms | which |",
+        "|:--|:--|--:|--:|--:|--:|:--|",
+    ]
+    operations: dict[tuple[str, str], dict[str, float]] = {}
+    floors: dict[tuple[str, str], float] = {}
+    for one in record["results"]:
+        key = (one["operation"], one["pass"])
+        floors[key] = 1e3 * one["floor_s"]
+        operations.setdefault(key, {})[one["formulation"]] = 1e3 * one["seconds"]["median"]
+    for key, times in operations.items():
+        other = min((name for name in times if name not in ("plain", "ours")), key=times.__getitem__)
+        numbers = (floors[key], times["plain"], times["ours"], times[other])
+        lines.append("| " + " | ".join([*key, *(f"{number:.3g}" for number in numbers), other]) + " |")
+    settings, floor = record["settings"], record["floor_s"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"All products of NFNet-{settings['network']} at {settings['resolution']} px, batch {settings['batch']}, "
+            f"take {floor['train']:.2f} s in a training step and {floor['forward']:.2f} s in a forward pass at "
+            f"{record['sgemm_flops'] / 1e9:.0f} GFLOP/s, the best that XLA's products reached in this run: no "
+            "formulation with as many operations is faster. Arrays are read and written at "
+            f"{record['copy_bytes_per_s'] / 1e9:.0f} GB/s. Measured on {machine_line(record['machine'])}.",
+        ]
+    )
+
+
 def _speed_cells(row: pd.Series | None) -> tuple[str, str]:
     if row is None:
         return "", ""
@@ -114,7 +151,7 @@ def filled(text: str, parts: Mapping[str, str]) -> str:
     for name, part in parts.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if len(pattern.findall(text)) != 1:
-            raise ValueError(f"README.md needs one block <!-- {name} --> ... <!-- /{name} -->.")
+            raise ValueError(f"The text needs one block <!-- {name} --> ... <!-- /{name} -->.")
         text = pattern.sub(lambda match, part=part: f"{match[1]}{part}\n{match[2]}", text)  # type: ignore[misc]
     return text
 
@@ -129,18 +166,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     from paper.study import Study
 
     study = Study.load()
-    old = README.read_text(encoding="utf-8")
-    new = filled(old, blocks(study, evaluate(study)))
+    parts = {README: blocks(study, evaluate(study)), PERFORMANCE: {"formulations": formulations()}}
+    old = {path: path.read_text(encoding="utf-8") for path in parts}
+    new = {path: filled(old[path], of_file) for path, of_file in parts.items()}
     if arguments.check:
-        if new != old:
-            print("README.md is out of date; run `make readme`.", file=sys.stderr)
-        return int(new != old)
+        stale = [path.name for path in parts if new[path] != old[path]]
+        if stale:
+            print(f"{', '.join(stale)}: out of date; run `make readme`.", file=sys.stderr)
+        return int(bool(stale))
     from figures.writing import write
 
     write(study, list(PICTURES), DOCS, ("png",))
-    temporary = README.with_suffix(".tmp")
-    temporary.write_text(new, encoding="utf-8")
-    os.replace(temporary, README)
+    for path, text in new.items():
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
     return 0
 
 

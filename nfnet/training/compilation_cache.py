@@ -38,7 +38,7 @@ def enable() -> Path | None:
     """
     import jax
 
-    if SETTING in os.environ or jax.config.jax_compilation_cache_dir is not None:
+    if SETTING in os.environ or getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
         return None
     try:
         folder = default_folder()

@@ -8,12 +8,17 @@ from PIL import Image
 
 from figures.writing import write
 from paper.claims import evaluate
-from tools.update_readme import DOCS, PICTURES, README, blocks, filled
+from tools.update_readme import DOCS, PERFORMANCE, PICTURES, README, blocks, filled, formulations
 
 
 def test_blocks_are_up_to_date(study):
     text = README.read_text(encoding="utf-8")
     assert filled(text, blocks(study, evaluate(study))) == text, "run `make readme`"
+
+
+def test_table_of_formulations_is_up_to_date():
+    text = PERFORMANCE.read_text(encoding="utf-8")
+    assert filled(text, {"formulations": formulations()}) == text, "run `make readme`"
 
 
 def test_pictures_are_those_that_the_code_draws(study, tmp_path):
