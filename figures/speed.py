@@ -1,6 +1,7 @@
 """Seconds of a training step and of a forward pass: ours, the released code, timm.
 
-Data: ``benchmarks/results/model*.json``, which ``python -m benchmarks.model`` writes.
+Data: ``benchmarks/results/model*.json``, which ``python -m benchmarks.model`` writes. Claims: none; the speed is this
+code's, not the paper's.
 """
 
 from __future__ import annotations
@@ -34,17 +35,20 @@ def draw(speeds: pd.DataFrame) -> Figure:
     for row, file in enumerate(files):
         of_file = speeds[speeds.file == file]
         names = list(dict.fromkeys(of_file.implementation))
+        measured = [mode for mode in _MODES if (of_file["mode"] == mode).any()]
         for left, (mode, title) in zip((1.0, 4.0), _MODES.items(), strict=True):
-            axes = style.axes_at(figure, left, height - 0.95 - 1.75 * row - 1.05, 2.3, 1.05)
+            if mode not in measured:
+                continue
             shown = of_file[of_file["mode"] == mode]
+            axes = style.axes_at(figure, left, height - 0.95 - 1.75 * row - 1.05, 2.3, 1.05)
             for one in shown.itertuples():
                 colour = style.HIGHLIGHT if one.implementation == "ours" else style.INK
                 place = names.index(str(one.implementation))
                 axes.plot([one.seconds_low, one.seconds_high], [place, place], color=colour, linewidth=1)
                 axes.plot([one.seconds], [place], "o", color=colour)
-            axes.set_yticks(range(len(names)), names if mode == "train" else [""] * len(names))
+            axes.set_yticks(range(len(names)), names if mode == measured[0] else [""] * len(names))
             axes.set_ylim(len(names) - 0.5, -0.5)
-            axes.set_xlim(0, float(shown.seconds_high.max()) * 1.1 if len(shown) else 1)
+            axes.set_xlim(0, float(shown.seconds_high.max()) * 1.1)
             axes.locator_params(axis="x", nbins=4)
             first = of_file.iloc[0]
             axes.set_xlabel(f"{title}, {first.network} at {first.resolution} px (s)")

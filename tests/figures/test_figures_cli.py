@@ -49,7 +49,7 @@ def test_registry_and_modules_agree() -> None:
         module = __import__(f"figures.{name}", fromlist=["draw"])
         assert callable(module.draw)
         assert callable(module.from_study)
-        assert ".csv" in module.__doc__ or "Data: none;" in module.__doc__
+        assert any(data in module.__doc__ for data in (".csv", ".json", "Data: none;"))
         assert "Claim" in (module.__doc__ or "")
 
 

@@ -54,6 +54,7 @@ def one_device(tmp_path_factory):
     return results(workdir)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cached")
 def test_two_processes_of_four_devices_are_one(tmp_path, one_device, compilation_cache):
     with socket.socket() as probe:
