@@ -8,7 +8,12 @@ lowered for its device, so nobody has to say where it will run, and parameters a
 The matrix product is a primitive of its own for the sake of one transpose. JAX differentiates x w to the
 transpose of g^T x, which XLA hands on as a column-major array: whatever reads it beside the row-major weights,
 here the gradient of weight standardization, then walks memory with the stride of a row. x^T g, the same
-numbers, comes row-major. docs/performance.md has the measurements.
+numbers, comes row-major.
+
+Convolutions that keep the size of their images are a primitive for a similar reason. The library that XLA's CPU
+backend hands them to keeps to one thread where few channels go in or come out, as in the stem; it declines those
+whose output is larger than their input, and these XLA computes with all threads. So one row more than asked for
+is computed and dropped, in both directions. docs/performance.md has the measurements.
 """
 
 from collections.abc import Callable
@@ -24,6 +29,9 @@ from jaxtyping import Float
 # Splitting pays while a group fills a matrix product; past this many groups (depthwise-like layers) the
 # program only grows.
 _MAX_SPLIT = 32
+# From this many channels in and out on, the library uses all threads; up to the lower number, it is not used.
+_WIDE = 128
+_TINY = 16
 
 
 def conv(
@@ -50,6 +58,8 @@ def conv(
         on_cpu = _pointwise
     elif 1 < groups <= _MAX_SPLIT:
         on_cpu = partial(_split, stride=stride, groups=groups)
+    elif groups == 1 and _keeps_size(w, stride):
+        on_cpu = _same_p.bind
     if on_cpu is plain:
         return plain(x, w)
     y: Array = lax.platform_dependent(x, w, cpu=on_cpu, default=plain)
@@ -67,6 +77,11 @@ def _plain(x: Array, w: Array, *, stride: int, groups: int) -> Array:
     )
 
 
+def _keeps_size(w: Array, stride: int) -> bool:
+    """Tells whether filters are odd squares of more than one pixel, moved by one."""
+    return stride == 1 and w.shape[0] == w.shape[1] and w.shape[0] % 2 == 1 and w.shape[0] > 1
+
+
 def _pointwise(x: Array, w: Array) -> Array:
     y: Array = _product_p.bind(x.reshape(-1, x.shape[-1]), w[0, 0])
     return y.reshape(*x.shape[:-1], w.shape[-1])
@@ -77,14 +92,46 @@ def _product(x: Array, w: Array, contracted: tuple[int, int] = (1, 0)) -> Array:
     return lax.dot_general(x, w, (((left,), (right,)), ((), ())))
 
 
-_product_p = Primitive("product")
-_product_p.def_impl(_product)
-_product_p.def_abstract_eval(lambda x, w: x.update(shape=(x.shape[0], w.shape[1])))
-mlir.register_lowering(_product_p, mlir.lower_fun(_product, multiple_results=False))
-ad.defbilinear(_product_p, lambda g, x, w: _product(g, w, (1, 1)), lambda g, x, w: _product(x, g, (0, 0)))
-batching.primitive_batchers[_product_p] = lambda operands, axes: (jax.vmap(_product, axes)(*operands), 0)
+def _same(x: Array, w: Array) -> Array:
+    if min(w.shape[2:]) >= _WIDE or max(w.shape[2:]) <= _TINY:
+        return _plain(x, w, stride=1, groups=1)
+    side = w.shape[0] // 2
+    y = lax.conv_general_dilated(
+        x, w, (1, 1), ((side, side + 1), (side, side)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    return y[:, : x.shape[1]]
+
+
+def _same_input_gradient(g: Array, x: ad.UndefinedPrimal, w: Array) -> Array:
+    dx: Array = _same_p.bind(g, w[::-1, ::-1].swapaxes(2, 3))
+    return dx
+
+
+def _same_weight_gradient(g: Array, x: Array, w: ad.UndefinedPrimal) -> Array:
+    dw: Array = jax.linear_transpose(partial(_plain, x, stride=1, groups=1), w.aval)(g)[0]
+    return dw
+
+
+def _bilinear(
+    name: str, function: Callable[[Array, Array], Array], left: Callable[..., Array], right: Callable[..., Array]
+) -> Primitive:
+    """Makes a primitive of a bilinear function whose transposes, in either operand, are given."""
+    primitive = Primitive(name)
+    primitive.def_impl(function)
+    primitive.def_abstract_eval(lambda x, w: x.update(shape=jax.eval_shape(function, x, w).shape))
+    mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
+    ad.defbilinear(primitive, left, right)
+    batching.primitive_batchers[primitive] = lambda operands, axes: (jax.vmap(function, axes)(*operands), 0)
+    return primitive
+
+
+_product_p = _bilinear(
+    "product", _product, lambda g, x, w: _product(g, w, (1, 1)), lambda g, x, w: _product(x, g, (0, 0))
+)
+_same_p = _bilinear("same_convolution", _same, _same_input_gradient, _same_weight_gradient)
 
 
 def _split(x: Array, w: Array, *, stride: int, groups: int) -> Array:
+    one = _same_p.bind if _keeps_size(w, stride) else partial(_plain, stride=stride, groups=1)
     pairs = zip(jnp.split(x, groups, axis=3), jnp.split(w, groups, axis=3), strict=True)
-    return jnp.concatenate([_plain(xg, wg, stride=stride, groups=1) for xg, wg in pairs], axis=3)
+    return jnp.concatenate([one(xg, wg) for xg, wg in pairs], axis=3)

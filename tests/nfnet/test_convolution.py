@@ -20,6 +20,9 @@ SHAPES = [
     (1, 1, 2, 12, 8, 5, 5),
     (1, 2, 1, 12, 8, 5, 6),
     (3, 1, 48, 48, 48, 4, 4),
+    (3, 1, 1, 20, 24, 7, 6),
+    (5, 1, 1, 24, 20, 4, 5),
+    (3, 1, 2, 40, 48, 5, 4),
 ]
 
 
@@ -53,9 +56,9 @@ def test_agrees_with_the_plain_operation(kernel, stride, groups, channels, filte
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize(("kernel", "groups"), [(1, 1), (3, 4)])
-def test_survives_every_transformation(kernel, groups):
-    x, w = operands(kernel, groups, 12, 8, 6, 5)
+@pytest.mark.parametrize(("kernel", "groups", "channels"), [(1, 1, 12), (3, 4, 12), (3, 1, 20)])
+def test_survives_every_transformation(kernel, groups, channels):
+    x, w = operands(kernel, groups, channels, 8, 6, 5)
 
     def run(x, w):
         return conv(x, w, groups=groups)
@@ -89,10 +92,21 @@ def test_weight_gradient_of_a_product_is_row_major():
     assert "stablehlo.transpose" in lowered(lambda x, w: jnp.dot(x, w[0, 0]))
 
 
-def test_maps_over_both_operands():
-    x, w = operands(1, 1, 12, 8, 5, 6)
+@pytest.mark.parametrize(("kernel", "channels"), [(1, 12), (3, 20)])
+def test_maps_over_both_operands(kernel, channels):
+    x, w = operands(kernel, 1, channels, 8, 5, 6)
     both = jax.vmap(conv)(jnp.stack([x, 2 * x]), jnp.stack([w, 3 * w]))
     np.testing.assert_allclose(both, jnp.stack([reference(x, w), 6 * reference(x, w)]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("channels", "filters", "rows"), [(3, 8, 6), (20, 8, 7), (8, 20, 7), (128, 128, 6)])
+def test_narrow_convolutions_compute_a_row_more(channels, filters, rows):
+    """XLA's library for convolutions keeps to one thread for these, unless the output is larger than the input."""
+    x, w = operands(3, 1, channels, filters, 6, 5)
+    module = str(export.export(jax.jit(conv), platforms=["cpu"])(x, w).mlir_module())
+    assert f"-> tensor<2x{rows}x5x{filters}xf32>" in next(
+        line for line in module.splitlines() if "stablehlo.convolution" in line
+    )
 
 
 def test_keeps_bfloat16():
