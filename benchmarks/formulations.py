@@ -106,6 +106,33 @@ def winograd(x: Array, w: Array, *, stride: int = 1, groups: int = 1) -> Array:
     return jnp.stack(pixels, axis=2).reshape(batch, height, width, -1)
 
 
+# The same for four pixels of a row from six products: F(4, 3).
+_ROW_INPUT = np.array(
+    [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0],
+     [0, 4, 0, -5, 0, 1]], np.float32,
+)  # fmt: skip
+_ROW_FILTER = np.array(
+    [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], np.float32
+) / np.float32(24)  # fmt: skip
+_ROW_OUTPUT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], np.float32)
+
+
+def winograd_rows(x: Array, w: Array, *, stride: int = 1, groups: int = 1) -> Array:
+    """Winograd's F(4, 3) along rows: six columns of filters at a quarter of the pixels, widths of fours only."""
+    assert stride == 1
+    batch, height, width, _ = x.shape
+    padded = jnp.pad(x.transpose(2, 1, 0, 3), ((1, 1), (0, 0), (0, 0), (0, 0)))  # width, height, batch, channels
+    tiles = _combine(_ROW_INPUT, [padded[i : i + width - 3 : 4] for i in range(6)])
+    filters = _combine(_ROW_FILTER, [w[:, i : i + 1] for i in range(3)])
+
+    def one(x: Array, w: Array) -> Array:
+        return lax.conv_general_dilated(x, w, (1, 1), ((1, 1), (0, 0)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    products = [_by_group(one, tile, part, groups) for tile, part in zip(tiles, filters, strict=True)]
+    columns = jnp.stack(_combine(_ROW_OUTPUT, products), axis=1)  # quarter, place in it, height, batch, filters
+    return columns.reshape(width, height, batch, -1).transpose(2, 1, 0, 3)
+
+
 def dot(x: Array, w: Array, *, stride: int = 1, groups: int = 1) -> Array:
     """A matrix product as JAX differentiates it, whose weight gradient comes column-major."""
     assert stride == groups == 1
@@ -134,7 +161,9 @@ SPATIAL: Mapping[str, Convolution] = {
     "im2col and product": im2col,
     "nine shifted products": shifted,
     "Winograd F(2x2, 3x3)": winograd,
+    "Winograd F(4, 3)": winograd_rows,
 }
+_UNIT_STRIDE = (winograd, winograd_rows)
 POINTWISE: Mapping[str, Convolution] = {"plain": plain, "ours": conv, "product, JAX's gradient": dot}
 STANDARDIZATION: Mapping[str, Callable[[Array, Array], Array]] = {
     "plain": standardize_axes,
@@ -145,6 +174,7 @@ STANDARDIZATION: Mapping[str, Callable[[Array, Array], Array]] = {
 # Name, formulations, pixels a side, channels, filters, kernel, stride, groups: NFNet-F0 at 192 px.
 _CONVOLUTIONS = (
     ("3x3, stem, 32 to 64", SPATIAL, 96, 32, 64, 3, 1, 1),
+    ("3x3, stem, stride 2, 64 to 128", SPATIAL, 96, 64, 128, 3, 2, 1),
     ("3x3, stage 1, 128", SPATIAL, 48, 128, 128, 3, 1, 1),
     ("3x3, stage 2, 256 in 2 groups", SPATIAL, 24, 256, 256, 3, 1, 2),
     ("3x3, stage 3, 768 in 6 groups", SPATIAL, 12, 768, 768, 3, 1, 6),
@@ -222,7 +252,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     for name, forms, side, channels, filters, kernel, stride, groups in _CONVOLUTIONS:
         x = jnp.asarray(rng.standard_normal((_BATCH, side, side, channels)), jnp.float32)
         w = jnp.asarray(rng.standard_normal((kernel, kernel, channels // groups, filters)), jnp.float32)
-        usable = {key: form for key, form in forms.items() if stride == 1 or form is not winograd}
+        usable = {key: form for key, form in forms.items() if stride == 1 or form not in _UNIT_STRIDE}
         bound = {key: partial(form, stride=stride, groups=groups) for key, form in usable.items()}
         outputs = _BATCH * (side // stride) ** 2 * filters
         floor = max(2 * outputs * kernel**2 * channels // groups / flops, 4 * (x.size + w.size + outputs) / bandwidth)

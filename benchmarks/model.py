@@ -160,12 +160,13 @@ def _main(arguments: Sequence[str] | None) -> int:
         "batch": options.batch or (64 if options.micro else 8),
         "dtype": options.dtype,
         "classes": 10 if options.micro else 1000,
+        "allocator": options.allocator,
         "released": None if options.released is None else str(options.released.resolve()),
     }
     # timm's interpreter is a link into another installation: resolving it would lose its packages.
     record = compare(settings, modes, options.timm_python, options.rounds, environment(options.allocator))
-    name = "model_micro.json" if options.micro else "model.json"
-    emit(options.out or RESULTS / name, record, _COLUMNS, rows_of(record))
+    name = "_".join(["model", *["micro"] * options.micro, *["hugepages"] * (options.allocator == "hugepages")])
+    emit(options.out or RESULTS / f"{name}.json", record, _COLUMNS, rows_of(record))
     return 0
 
 

@@ -17,7 +17,7 @@ __all__ = ["COMMAND", "RESULTS", "load_speeds", "machine_line"]
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 COMMAND = "python -m benchmarks.model --released CHECKOUT --timm-python PYTHON"
 COLUMNS = (
-    "file", "network", "resolution", "batch", "dtype", "mode", "implementation", "seconds", "seconds_low",
+    "file", "network", "resolution", "batch", "dtype", "allocator", "mode", "implementation", "seconds", "seconds_low",
     "seconds_high", "speedup", "speedup_low", "speedup_high", "temp_bytes", "peak_rss_bytes", "compile_s",
     "share_of_peak", "machine",
 )  # fmt: skip
@@ -27,8 +27,9 @@ MODES = ("train", "forward")
 def load_speeds(directory: Path = RESULTS) -> pd.DataFrame:
     """Loads every ``model*.json``, a row for each mode and implementation; none gives an empty table.
 
-    Columns: ``COLUMNS``; ``seconds`` and ``speedup`` over the released code are medians with their range, a speed-up is
-    NaN where the released code was not measured.
+    Columns: ``COLUMNS``; ``allocator`` is "default" or "hugepages", for all implementations of a file alike;
+    ``seconds`` and ``speedup`` over the released code are medians with their range, a speed-up is NaN where the
+    released code was not measured.
 
     Raises:
         UserError: If a file is malformed; the sentence names file and field.
@@ -54,7 +55,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         shared = {
             "file": path.name,
             "network": f"NFNet-{network}" if isinstance(network, str) else "small network",
-            **{key: settings[key] for key in ("resolution", "batch", "dtype")},
+            **{key: settings[key] for key in ("resolution", "batch", "dtype", "allocator")},
             "machine": machine_line(record["machine"]),
         }
         rows = [{**shared, **_row(one, path)} for one in record["results"]]

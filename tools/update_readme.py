@@ -73,7 +73,8 @@ def speed(speeds: pd.DataFrame) -> str:
     for _, of_file in speeds.groupby("file", sort=True):
         first = of_file.iloc[0]
         lines = [
-            f"{first.network}, {first.resolution} px, batch {first.batch}, {first['dtype']}; a speed-up is the "
+            f"{first.network}, {first.resolution} px, batch {first.batch}, {first['dtype']}"
+            f"{', memory in large pages for all' if first.allocator == 'hugepages' else ''}; a speed-up is the "
             "median over interleaved rounds, with its range; memory and compilation are training's:",
             "",
             "| implementation | training step | speed-up | forward | speed-up | peak memory | compilation |",

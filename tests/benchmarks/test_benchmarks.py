@@ -152,7 +152,8 @@ def measured() -> dict:
     one = driver.Measured(name="ours", steps=[1.0, 2.0], macs_per_image=10, compile_s=None)
     one |= {"temp_bytes": None, "peak_rss_bytes": 2**20}
     result = model._result("train", one, [one], 4, 240.0)
-    return {"settings": {"network": "F0", "resolution": 192, "batch": 4, "dtype": "float32"}, "results": [result]} | {
+    settings = {"network": "F0", "resolution": 192, "batch": 4, "dtype": "float32", "allocator": "default"}
+    return {"settings": settings, "results": [result]} | {
         "machine": {"device_kind": "cpu", "cores": 2, "cpu": "C", "commit": "c", "date": "d", "packages": {"jax": "1"}}
     }
 
@@ -169,7 +170,7 @@ def test_speeds_are_loaded_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     report.write_json(path, measured())
     table = load_speeds(tmp_path)
-    assert (table.seconds[0], table.network[0]) == (1.5, "NFNet-F0")
+    assert (table.seconds[0], table.network[0], table.allocator[0]) == (1.5, "NFNet-F0", "default")
     assert math.isnan(table.speedup[0])
     for spoil, words in (
         (lambda record: record["results"][0].pop("seconds"), "lacks the field 'seconds'"),
