@@ -51,8 +51,9 @@ def draw(speeds: pd.DataFrame) -> Figure:
             axes.set_xlim(0, float(shown.seconds_high.max()) * 1.1)
             axes.locator_params(axis="x", nbins=4)
             first = of_file.iloc[0]
-            axes.set_xlabel(f"{title}, {first.network} at {first.resolution} px (s)")
-    ours = speeds[(speeds.implementation == "ours") & speeds.speedup.notna()]
+            pages = "\nmemory in large pages" if first.allocator == "hugepages" else ""
+            axes.set_xlabel(f"{title}, {first.network} at {first.resolution} px (s){pages}")
+    ours = speeds[(speeds.implementation == "ours") & speeds.speedup.notna() & (speeds.allocator == "default")]
     words = [
         f"{one.network}, {_MODES[str(one.mode)].lower()}: {one.speedup:.1f} times the released code's speed"
         for one in ours.itertuples()

@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,8 @@ README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PERFORMANCE = DOCS / "performance.md"
 FORMULATIONS = ROOT / "benchmarks" / "results" / "formulations.json"
+BREAKDOWN = ROOT / "benchmarks" / "results" / "breakdown.json"
+SCALING = ROOT / "benchmarks" / "results" / "scaling.json"
 
 PICTURES = {
     "figure1": "matches-vits",
@@ -126,6 +128,69 @@ def formulations(path: Path = FORMULATIONS) -> str:
     )
 
 
+def breakdown(path: Path = BREAKDOWN) -> str:
+    """The table of where a step's time goes, or how to make it."""
+    if not path.is_file():
+        return "None has been recorded; `python -m benchmarks.breakdown` measures it."
+    from benchmarks.breakdown import KINDS
+    from paper.benchmarks import machine_line
+
+    record = json.loads(path.read_text(encoding="utf-8"))
+    modes = {one["mode"]: one for one in record["results"]}
+    totals = {mode: sum(one["seconds"].values()) for mode, one in modes.items()}
+    lines = ["| kind | training step, ms | share | forward, ms | share |", "|:--|--:|--:|--:|--:|"]
+    for kind, words in KINDS.items():
+        times = {mode: modes[mode]["seconds"][kind] for mode in ("train", "forward")}
+        cells = [f"{1e3 * time:.0f} | {time / totals[mode]:.1%}" for mode, time in times.items()]
+        lines.append(f"| {words} | {cells[0]} | {cells[1]} |")
+    floors = [f"{1e3 * modes[mode]['products_floor_s']:.0f} | " for mode in ("train", "forward")]
+    lines.append(f"| floor of all products | {floors[0]}| {floors[1]}|")
+    settings = record["settings"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"NFNet-{settings['network']} at {settings['resolution']} px, batch {settings['batch']}, on one core, "
+            f"where nothing overlaps; products reach {record['sgemm_flops'] / 1e9:.0f} GFLOP/s there. Measured on "
+            f"{machine_line(record['machine'])}.",
+        ]
+    )
+
+
+def scaling(path: Path = SCALING) -> str:
+    """The table of how a step grows with each size, or how to make it."""
+    if not path.is_file():
+        return "None has been recorded; `python -m benchmarks.scaling` measures it."
+    from benchmarks.timing import slope
+    from paper.benchmarks import machine_line
+
+    record = json.loads(path.read_text(encoding="utf-8"))
+    lines = ["| sweep | sizes | step, ms | exponent of time | exponent of operations |", "|:--|:--|:--|--:|--:|"]
+    sweeps: dict[str, list[dict[str, Any]]] = {}
+    for one in record["results"]:
+        sweeps.setdefault(one["sweep"], []).append(one)
+    for sweep, found in sweeps.items():
+        sizes = [one["size"] for one in found]
+        times = [f"{1e3 * one['seconds']['median']:.3g}" for one in found]
+        operations = slope(sizes, [one["macs"] for one in found])
+        cells = [
+            sweep,
+            ", ".join(map(str, sizes)),
+            ", ".join(times),
+            f"{found[0]['exponent']:.2f}",
+            f"{operations:.2f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    settings = record["settings"]
+    smallest = f"The small network's training step, from {settings['resolution']} px and batch {settings['batch']} on."
+    return "\n".join([*lines, "", f"{smallest} Measured on {machine_line(record['machine'])}."])
+
+
+def performance() -> dict[str, str]:
+    """The generated parts of docs/performance.md."""
+    return {"breakdown": breakdown(), "formulations": formulations(), "scaling": scaling()}
+
+
 def _speed_cells(row: pd.Series | None) -> tuple[str, str]:
     if row is None:
         return "", ""
@@ -167,7 +232,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from paper.study import Study
 
     study = Study.load()
-    parts = {README: blocks(study, evaluate(study)), PERFORMANCE: {"formulations": formulations()}}
+    parts = {
+        README: blocks(study, evaluate(study)),
+        PERFORMANCE: {"formulations": formulations(), "scaling": scaling()},
+    }
     old = {path: path.read_text(encoding="utf-8") for path in parts}
     new = {path: filled(old[path], of_file) for path, of_file in parts.items()}
     if arguments.check:

@@ -8,7 +8,18 @@ from PIL import Image
 
 from figures.writing import write
 from paper.claims import evaluate
-from tools.update_readme import DOCS, PERFORMANCE, PICTURES, README, blocks, filled, formulations
+from tools.update_readme import (
+    DOCS,
+    PERFORMANCE,
+    PICTURES,
+    README,
+    blocks,
+    breakdown,
+    filled,
+    formulations,
+    performance,
+    scaling,
+)
 
 
 def test_blocks_are_up_to_date(study):
@@ -16,9 +27,15 @@ def test_blocks_are_up_to_date(study):
     assert filled(text, blocks(study, evaluate(study))) == text, "run `make readme`"
 
 
-def test_table_of_formulations_is_up_to_date():
+def test_tables_of_measurements_are_up_to_date():
     text = PERFORMANCE.read_text(encoding="utf-8")
-    assert filled(text, {"formulations": formulations()}) == text, "run `make readme`"
+    assert filled(text, performance()) == text, "run `make readme`"
+
+
+def test_a_measurement_that_is_missing_says_how_to_take_it(tmp_path):
+    assert "python -m benchmarks.formulations" in formulations(tmp_path / "none.json")
+    assert "python -m benchmarks.breakdown" in breakdown(tmp_path / "none.json")
+    assert "python -m benchmarks.scaling" in scaling(tmp_path / "none.json")
 
 
 def test_pictures_are_those_that_the_code_draws(study, tmp_path):

@@ -1,0 +1,64 @@
+"""Operations are told apart by what they compute, and every one of a profile is."""
+
+import pytest
+
+from benchmarks.breakdown import KINDS, classify, kinds, main, profile
+
+TINY = {"widths": [16, 16, 16, 16], "depths": [1, 1, 1, 1], "group_width": 8}
+PROGRAM = """HloModule jit_step
+
+%fused_computation (p.1: f32[3,3,8,16]) -> f32[3,3,8,16] {
+  %p.1 = f32[3,3,8,16]{3,2,1,0} parameter(0)
+  ROOT %add.1 = f32[3,3,8,16]{3,2,1,0} add(%p.1, %p.1)
+}
+
+%ynn_fusion (p.2: f32[4,8], p.3: f32[8,2]) -> f32[4,2] {
+  %p.2 = f32[4,8]{1,0} parameter(0)
+  %p.3 = f32[8,2]{1,0} parameter(1)
+  ROOT %dot.1 = f32[4,2]{1,0} dot(%p.2, %p.3), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+
+ENTRY %main (w: f32[3,3,8,16], a: f32[4,8], b: f32[8,2]) -> (f32[3,3,8,16], f32[4,2]) {
+  %w = f32[3,3,8,16]{3,2,1,0} parameter(0)
+  %a = f32[4,8]{1,0} parameter(1)
+  %b = f32[8,2]{1,0} parameter(2)
+  %fusion.1 = f32[3,3,8,16]{3,2,1,0} fusion(%w), kind=kLoop, calls=%fused_computation
+  %fusion.2 = f32[4,2]{1,0} fusion(%a, %b), kind=kCustom, calls=%ynn_fusion
+  ROOT %tuple = (f32[3,3,8,16]{3,2,1,0}, f32[4,2]{1,0}) tuple(%fusion.1, %fusion.2)
+}
+"""
+
+
+def test_fused_operations_count_as_what_they_hold():
+    found = kinds(PROGRAM, frozenset({(3, 3, 8, 16)}))
+    assert (found["fusion.1"], found["fusion.2"]) == ("weights", "dot")
+
+
+@pytest.mark.parametrize(
+    ("operations", "shape", "kind"),
+    [
+        ({"convolution", "add"}, "f32[8,6,6,4]{3,2,1,0}", "convolution"),
+        ({"multiply", "reduce"}, "f32[4]{0}", "reduce"),
+        ({"transpose", "copy"}, "f32[4,6,6,8]{3,2,1,0}", "transpose"),
+        ({"add"}, "f32[72,4]{1,0}", "weights"),
+        ({"add"}, "(f32[72,4]{1,0}, f32[4]{0})", "weights"),
+        ({"tanh"}, "f32[8,6,6,4]{3,2,1,0}", "activations"),
+        ({"add"}, "f32[]", "weights"),
+    ],
+)
+def test_kinds(operations, shape, kind):
+    assert classify(operations, shape, frozenset({(3, 3, 8, 4), (72, 4)})) == kind
+
+
+def test_a_profile_covers_every_operation():
+    settings = {"implementation": "ours", "mode": "train", "network": TINY, "resolution": 32, "batch": 2}
+    spent, description = profile({**settings, "dtype": "float32", "classes": 3}, steps=1)
+    assert set(spent) == set(KINDS)
+    assert all(spent[kind] > 0 for kind in ("convolution", "dot", "reduce", "weights", "activations"))
+    assert description["macs_per_image"] > 0
+
+
+def test_an_unknown_variant_is_one_sentence_and_code_2(monkeypatch, capsys):
+    monkeypatch.setattr("os.sched_setaffinity", lambda *_: None)
+    assert main(["--variant", "F9"]) == 2
+    assert "F9" in capsys.readouterr().err
