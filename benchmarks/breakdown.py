@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,15 @@ KINDS = {
     "transpose": "transposed copies, for weight gradients",
     "weights": "elementwise on weights: standardization, clipping, update",
     "activations": "elementwise on activations",
+    "other": "what the program does not name",
 }
-_INSTRUCTION = re.compile(r"\s*(?:ROOT )?%?([\w.\-]+) = (\([^=]*?\)|\S+) ([\w\-]+)\(")
+_CONTAINERS = {"call", "conditional", "while"}  # what they hold is profiled too, and would count twice
+_INSTRUCTION = re.compile(r"\s*(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\(")
 _COMPUTATION = re.compile(r"(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 
 
 def kinds(program: str, weights: frozenset[tuple[int, ...]]) -> dict[str, str]:
-    """Returns the kind of every instruction of an optimised HLO module.
+    """Returns the kind of every instruction of an optimised HLO module, "" for calls, conditions and loops.
 
     Args:
         program: The module's text.
@@ -55,6 +57,9 @@ def kinds(program: str, weights: frozenset[tuple[int, ...]]) -> dict[str, str]:
         for line in lines:
             found = _INSTRUCTION.match(line)
             assert found is not None
+            if found[3] in _CONTAINERS:
+                result[found[1]] = ""
+                continue
             called = re.search(r"calls=%?([\w.\-]+)", line)
             inner = bodies.get(called[1], [line]) if called else [line]
             operations = {match[3] for one in inner if (match := _INSTRUCTION.match(one))}
@@ -86,27 +91,39 @@ def durations(folder: Path) -> Iterator[tuple[str, float]]:
                 yield event["args"]["hlo_op"], event["dur"] / 1e6
 
 
-def profile(settings: Mapping[str, Any], steps: int) -> tuple[dict[str, float], dict[str, Any]]:
-    """Returns the seconds of each kind in a step, the mean of `steps`, and the step's description."""
+def profile(step: Callable[[], object], kind: Mapping[str, str], steps: int) -> dict[str, float]:
+    """Returns the seconds of each kind in a step, the mean of `steps`.
+
+    Args:
+        step: Takes a step and waits for it; called once before the profile.
+        kind: Of every instruction, from `kinds`.
+        steps: How many to profile.
+    """
+    import jax
+
+    step()
+    spent = dict.fromkeys(KINDS, 0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            for _ in range(steps):
+                step()
+        for name, seconds in durations(Path(folder)):
+            if found := kind.get(name, "other"):
+                spent[found] += seconds / steps
+    return spent
+
+
+def _profile_network(settings: Mapping[str, Any], steps: int) -> tuple[dict[str, float], dict[str, Any]]:
     import jax
 
     from benchmarks.worker_jax import compile_network
 
     step, description, compiled = compile_network(settings)
-    shapes = {leaf.shape for leaf in jax.tree.leaves(compiled.args_info) if len(leaf.shape) > 1}
     images = (settings["batch"], settings["resolution"], settings["resolution"], 3)
-    shapes = {shape for shape in shapes if shape != images}
+    shapes = {leaf.shape for leaf in jax.tree.leaves(compiled.args_info) if len(leaf.shape) > 1} - {images}
     matrices = {(shape[0] * shape[1] * shape[2], shape[3]) for shape in shapes if len(shape) == 4}
-    kind = kinds(compiled.as_text(), frozenset(shapes | matrices))
-    step()
-    with tempfile.TemporaryDirectory() as folder:
-        with jax.profiler.trace(folder):
-            for _ in range(steps):
-                step()
-        spent = dict.fromkeys(KINDS, 0.0)
-        for name, seconds in durations(Path(folder)):
-            spent[kind[name]] += seconds / steps
-    return spent, description
+    kind = kinds(compiled.as_text() or "", frozenset(shapes | matrices))
+    return profile(step, kind, steps), description
 
 
 def _main(arguments: Sequence[str] | None) -> int:
@@ -131,7 +148,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     results: list[dict[str, Any]] = []
     for mode in MODES:
         say(f"{mode}: compiling and profiling")
-        spent, description = profile({**settings, "mode": mode}, options.steps)
+        spent, description = _profile_network({**settings, "mode": mode}, options.steps)
         macs = description["macs_per_image"] * options.batch
         floor = (6 if mode == "train" else 2) * macs / matmul["flops_per_s"]
         results.append({"mode": mode, "seconds": spent, "products_floor_s": floor})
