@@ -232,10 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from paper.study import Study
 
     study = Study.load()
-    parts = {
-        README: blocks(study, evaluate(study)),
-        PERFORMANCE: {"formulations": formulations(), "scaling": scaling()},
-    }
+    parts = {README: blocks(study, evaluate(study)), PERFORMANCE: performance()}
     old = {path: path.read_text(encoding="utf-8") for path in parts}
     new = {path: filled(old[path], of_file) for path, of_file in parts.items()}
     if arguments.check:
