@@ -178,7 +178,7 @@ def scaling(path: Path = SCALING) -> str:
             ", ".join(map(str, sizes)),
             ", ".join(times),
             f"{found[0]['exponent']:.2f}",
-            f"{operations:.2f}",
+            f"{operations:z.2f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     settings = record["settings"]
