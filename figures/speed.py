@@ -52,7 +52,7 @@ def draw(speeds: pd.DataFrame) -> Figure:
             axes.locator_params(axis="x", nbins=4)
             first = of_file.iloc[0]
             pages = "\nmemory in large pages" if first.allocator == "hugepages" else ""
-            axes.set_xlabel(f"{title}, {first.network} at {first.resolution} px (s){pages}")
+            axes.set_xlabel(f"{title}, {first.network} at {first.resolution} px{pages} (s)")
     ours = speeds[(speeds.implementation == "ours") & speeds.speedup.notna() & (speeds.allocator == "default")]
     words = [
         f"{one.network}, {_MODES[str(one.mode)].lower()}: {one.speedup:.1f} times the released code's speed"
