@@ -46,9 +46,11 @@ train-digits: .venv/.dev ## train the embedded default on digits, under two minu
 
 # RELEASED names a checkout that holds the released nfnets/, TIMM_PYTHON an interpreter with torch and timm.
 PEERS = $(if $(RELEASED),--released $(RELEASED)) $(if $(TIMM_PYTHON),--timm-python $(TIMM_PYTHON))
-benchmarks: .venv/.dev ## measure models, pipeline, reproduction and scaling into benchmarks/results/
+benchmarks: .venv/.dev ## measure models, their profile, pipeline, reproduction and scaling into benchmarks/results/
 	$(PY) -m benchmarks.model $(PEERS)
+	$(PY) -m benchmarks.model --allocator hugepages $(PEERS)
 	$(PY) -m benchmarks.model --micro $(PEERS)
+	$(PY) -m benchmarks.breakdown
 	$(PY) -m benchmarks.formulations
 	$(PY) -m benchmarks.pipeline
 	$(PY) -m benchmarks.reproduce

@@ -3,7 +3,7 @@
     python -m benchmarks.breakdown [--variant F0] [--resolution 192] [--batch 8]
 
 Steps run under JAX's profiler on one core, so that operations follow one another and their times add up to the
-step's. Each is assigned to a kind by what its fused computation holds; what JAX calls its transpose is a gradient.
+step's. Each is assigned to a kind by what its fused computation holds and by the shape that it yields.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.model import FLOPS_PER_MAC, MODES
 from benchmarks.report import RESULTS, emit, parser, positive, run, say
 from nfnet.errors import UserError
 
 __all__ = ["KINDS", "classify", "durations", "kinds", "main", "profile"]
 
-MODES = ("train", "forward")
 KINDS = {
     "convolution": "3x3 convolutions",
     "dot": "1x1 convolutions and dense layers",
     "reduce": "sums: statistics, norms, biases, gates",
-    "transpose": "transposed copies, for weight gradients",
+    "transpose": "transposed copies, for gradients",
     "weights": "elementwise on weights: standardization, clipping, update",
-    "activations": "elementwise on activations",
+    "activations": "elementwise on activations, slices of groups",
     "other": "what the program does not name",
 }
 _CONTAINERS = {"call", "conditional", "while"}  # what they hold is profiled too, and would count twice
@@ -45,25 +45,19 @@ def kinds(program: str, weights: frozenset[tuple[int, ...]]) -> dict[str, str]:
         program: The module's text.
         weights: Shapes of parameters of two and more axes, as they are and as matrices.
     """
-    bodies: dict[str, list[str]] = {}
-    body: list[str] = []
+    bodies: dict[str, list[re.Match[str]]] = {}
+    body: list[re.Match[str]] = []
     for line in program.splitlines():
-        if found := _COMPUTATION.match(line):
-            body = bodies.setdefault(found[1], [])
-        elif _INSTRUCTION.match(line):
-            body.append(line)
+        if start := _COMPUTATION.match(line):
+            body = bodies.setdefault(start[1], [])
+        elif instruction := _INSTRUCTION.match(line):
+            body.append(instruction)
     result = {}
-    for lines in bodies.values():
-        for line in lines:
-            found = _INSTRUCTION.match(line)
-            assert found is not None
-            if found[3] in _CONTAINERS:
-                result[found[1]] = ""
-                continue
-            called = re.search(r"calls=%?([\w.\-]+)", line)
-            inner = bodies.get(called[1], [line]) if called else [line]
-            operations = {match[3] for one in inner if (match := _INSTRUCTION.match(one))}
-            result[found[1]] = classify(operations, found[2], weights)
+    for instruction in (one for body in bodies.values() for one in body):
+        name, shape, operation = instruction.groups()
+        called = re.search(r"calls=%?([\w.\-]+)", instruction.string)
+        operations = {one[3] for one in bodies[called[1]]} if called else {operation}
+        result[name] = "" if operation in _CONTAINERS else classify(operations, shape, weights)
     return result
 
 
@@ -133,15 +127,16 @@ def _main(arguments: Sequence[str] | None) -> int:
     line.add_argument("--batch", type=positive, default=8, help="images a step (%(default)s)")
     line.add_argument("--steps", type=positive, default=3, help="steps to take the mean of (%(default)s)")
     options = line.parse_args(arguments)
+    from nfnet.compute import variant_cost
+
+    variant_cost(options.variant, options.resolution)  # names an unknown variant before the work
     if not hasattr(os, "sched_setaffinity"):
         raise UserError("This system cannot keep a process on one core: run benchmarks.breakdown on Linux.")
     # Before JAX starts its threads: on one core nothing overlaps.
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     from benchmarks.machine import describe
     from benchmarks.worker_jax import prepare
-    from nfnet.compute import variant_cost
 
-    variant_cost(options.variant, options.resolution)  # names an unknown variant before the work
     settings = {"implementation": "ours", "network": options.variant, "classes": 1000, "dtype": "float32"}
     settings |= {"batch": options.batch, "resolution": options.resolution}
     _, matmul = prepare({"implementation": "matmul", "dtype": "float32"})
@@ -150,7 +145,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         say(f"{mode}: compiling and profiling")
         spent, description = _profile_network({**settings, "mode": mode}, options.steps)
         macs = description["macs_per_image"] * options.batch
-        floor = (6 if mode == "train" else 2) * macs / matmul["flops_per_s"]
+        floor = FLOPS_PER_MAC[mode] * macs / matmul["flops_per_s"]
         results.append({"mode": mode, "seconds": spent, "products_floor_s": floor})
     record = {
         "benchmark": "breakdown",

@@ -22,6 +22,7 @@ import numpy as np
 from jax import Array, lax
 
 from benchmarks.machine import describe
+from benchmarks.model import FLOPS_PER_MAC
 from benchmarks.report import RESULTS, emit, parser, positive, run, say
 from benchmarks.timing import Summary, summary
 from nfnet.compute import variant_cost
@@ -269,7 +270,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         "settings": {"network": "F0", "batch": _BATCH, "resolution": _RESOLUTION, "rounds": options.rounds},
         "sgemm_flops": flops,
         "copy_bytes_per_s": bandwidth,
-        "floor_s": {"forward": 2 * macs / flops, "train": 6 * macs / flops},
+        "floor_s": {mode: FLOPS_PER_MAC[mode] * macs / flops for mode in ("forward", "train")},
         "results": rows,
     }
     columns = ("operation", "pass", "formulation", "ms", "floor, ms", "deviation")

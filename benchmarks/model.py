@@ -165,7 +165,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     }
     # timm's interpreter is a link into another installation: resolving it would lose its packages.
     record = compare(settings, modes, options.timm_python, options.rounds, environment(options.allocator))
-    name = "_".join(["model", *["micro"] * options.micro, *["hugepages"] * (options.allocator == "hugepages")])
+    name = "model" + "_micro" * options.micro + "_hugepages" * (options.allocator == "hugepages")
     emit(options.out or RESULTS / f"{name}.json", record, _COLUMNS, rows_of(record))
     return 0
 

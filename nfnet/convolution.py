@@ -115,10 +115,13 @@ def _same_weight_gradient(g: Array, x: Array, w: ad.UndefinedPrimal) -> Array:
 def _bilinear(
     name: str, function: Callable[[Array, Array], Array], left: Callable[..., Array], right: Callable[..., Array]
 ) -> Primitive:
-    """Makes a primitive of a bilinear function whose transposes, in either operand, are given."""
+    """Makes a primitive of a bilinear function whose transposes, in either operand, are given.
+
+    The result has the shape of the first operand, but for its last axis, which is the second's.
+    """
     primitive = Primitive(name)
     primitive.def_impl(function)
-    primitive.def_abstract_eval(lambda x, w: x.update(shape=jax.eval_shape(function, x, w).shape))
+    primitive.def_abstract_eval(lambda x, w: x.update(shape=(*x.shape[:-1], w.shape[-1])))
     mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
     ad.defbilinear(primitive, left, right)
     batching.primitive_batchers[primitive] = lambda operands, axes: (jax.vmap(function, axes)(*operands), 0)

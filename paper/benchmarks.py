@@ -43,9 +43,8 @@ def machine_line(machine: Mapping[str, Any]) -> str:
     packages = machine["packages"]
     versions = ", ".join(f"{name} {packages[name]}" for name in ("jax", "torch", "timm") if name in packages)
     device = "" if machine["device_kind"].lower() == "cpu" else f"{machine['device_kind']}; "
-    return (
-        f"{device}{machine['cores']} cores of {machine['cpu']}; {versions}; code {machine['commit']}; {machine['date']}"
-    )
+    cores = f"{machine['cores']} core{'s' * (machine['cores'] != 1)}"
+    return f"{device}{cores} of {machine['cpu']}; {versions}; code {machine['commit']}; {machine['date']}"
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -8,18 +8,8 @@ from PIL import Image
 
 from figures.writing import write
 from paper.claims import evaluate
-from tools.update_readme import (
-    DOCS,
-    PERFORMANCE,
-    PICTURES,
-    README,
-    blocks,
-    breakdown,
-    filled,
-    formulations,
-    performance,
-    scaling,
-)
+from tools.measurements import breakdown, formulations, performance, scaling
+from tools.update_readme import DOCS, PERFORMANCE, PICTURES, README, blocks, filled
 
 
 def test_blocks_are_up_to_date(study):

@@ -1,0 +1,141 @@
+"""The tables that README and docs/performance.md show of `benchmarks/results/`, or how to make what is missing."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.breakdown import KINDS
+from benchmarks.timing import slope
+from paper.benchmarks import COMMAND, RESULTS, machine_line
+
+__all__ = ["breakdown", "formulations", "performance", "scaling", "speed"]
+
+FORMULATIONS, BREAKDOWN, SCALING = (RESULTS / f"{name}.json" for name in ("formulations", "breakdown", "scaling"))
+
+
+def speed(speeds: pd.DataFrame) -> str:
+    """The tables of measured speeds, one a file, or how to make them."""
+    if speeds.empty:
+        return f"No speeds have been recorded; `{COMMAND}` measures them."
+    parts = []
+    for _, of_file in speeds.groupby("file", sort=True):
+        first = of_file.iloc[0]
+        lines = [
+            f"{first.network}, {first.resolution} px, batch {first.batch}, {first['dtype']}"
+            f"{', memory in large pages for all' if first.allocator == 'hugepages' else ''}; a speed-up is the "
+            "median over interleaved rounds, with its range; memory and compilation are training's:",
+            "",
+            "| implementation | training step | speed-up | forward | speed-up | peak memory | compilation |",
+            "|:--|--:|--:|--:|--:|--:|--:|",
+        ]
+        for name in dict.fromkeys(of_file.implementation):
+            by_mode = {row["mode"]: row for _, row in of_file[of_file.implementation == name].iterrows()}
+            cells = [text for mode in ("train", "forward") for text in _speed_cells(by_mode.get(mode))]
+            train = by_mode.get("train")
+            memory = "" if train is None else f"{train.peak_rss_bytes / 2**20:,.0f} MiB"
+            compiling = "" if train is None or math.isnan(train.compile_s) else f"{train.compile_s:.1f} s"
+            lines.append("| " + " | ".join([str(name), *cells, memory, compiling]) + " |")
+        parts.append("\n".join([*lines, "", f"Measured on {first.machine}."]))
+    return "\n\n".join(parts)
+
+
+def formulations(path: Path = FORMULATIONS) -> str:
+    """The table of formulations and what they leave as the floor of a step, or how to make them."""
+    if not path.is_file():
+        return "None has been recorded; `python -m benchmarks.formulations` measures them."
+    record = json.loads(path.read_text(encoding="utf-8"))
+    lines = [
+        "| operation | pass | floor, ms | plain, ms | ours, ms | best other, ms | which |",
+        "|:--|:--|--:|--:|--:|--:|:--|",
+    ]
+    operations: dict[tuple[str, str], dict[str, float]] = {}
+    floors: dict[tuple[str, str], float] = {}
+    for one in record["results"]:
+        key = (one["operation"], one["pass"])
+        floors[key] = 1e3 * one["floor_s"]
+        operations.setdefault(key, {})[one["formulation"]] = 1e3 * one["seconds"]["median"]
+    for key, times in operations.items():
+        other = min((name for name in times if name not in ("plain", "ours")), key=times.__getitem__)
+        numbers = (floors[key], times["plain"], times["ours"], times[other])
+        lines.append("| " + " | ".join([*key, *(f"{number:.3g}" for number in numbers), other]) + " |")
+    settings, floor = record["settings"], record["floor_s"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"All products of NFNet-{settings['network']} at {settings['resolution']} px, batch {settings['batch']}, "
+            f"take {floor['train']:.2f} s in a training step and {floor['forward']:.2f} s in a forward pass at "
+            f"{record['sgemm_flops'] / 1e9:.0f} GFLOP/s, the best that XLA's products reached in this run: no "
+            "formulation with as many operations is faster. Arrays are read and written at "
+            f"{record['copy_bytes_per_s'] / 1e9:.0f} GB/s. Measured on {machine_line(record['machine'])}.",
+        ]
+    )
+
+
+def breakdown(path: Path = BREAKDOWN) -> str:
+    """The table of where a step's time goes, or how to make it."""
+    if not path.is_file():
+        return "None has been recorded; `python -m benchmarks.breakdown` measures it."
+    record = json.loads(path.read_text(encoding="utf-8"))
+    modes = {one["mode"]: one for one in record["results"]}
+    totals = {mode: sum(one["seconds"].values()) for mode, one in modes.items()}
+    lines = ["| kind | training step, ms | share | forward, ms | share |", "|:--|--:|--:|--:|--:|"]
+    for kind, words in KINDS.items():
+        times = {mode: modes[mode]["seconds"][kind] for mode in ("train", "forward")}
+        cells = [f"{1e3 * time:.0f} | {time / totals[mode]:.1%}" for mode, time in times.items()]
+        lines.append(f"| {words} | {cells[0]} | {cells[1]} |")
+    floors = [f"{1e3 * modes[mode]['products_floor_s']:.0f} | " for mode in ("train", "forward")]
+    lines.append(f"| floor of all products | {floors[0]}| {floors[1]}|")
+    settings = record["settings"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"NFNet-{settings['network']} at {settings['resolution']} px, batch {settings['batch']}, on one core, "
+            f"where nothing overlaps; products reach {record['sgemm_flops'] / 1e9:.0f} GFLOP/s there. Measured on "
+            f"{machine_line(record['machine'])}.",
+        ]
+    )
+
+
+def scaling(path: Path = SCALING) -> str:
+    """The table of how a step grows with each size, or how to make it."""
+    if not path.is_file():
+        return "None has been recorded; `python -m benchmarks.scaling` measures it."
+    record = json.loads(path.read_text(encoding="utf-8"))
+    lines = ["| sweep | sizes | step, ms | exponent of time | exponent of operations |", "|:--|:--|:--|--:|--:|"]
+    sweeps: dict[str, list[dict[str, Any]]] = {}
+    for one in record["results"]:
+        sweeps.setdefault(one["sweep"], []).append(one)
+    for sweep, found in sweeps.items():
+        sizes = [one["size"] for one in found]
+        times = [f"{1e3 * one['seconds']['median']:.3g}" for one in found]
+        operations = slope(sizes, [one["macs"] for one in found])
+        cells = [
+            sweep,
+            ", ".join(map(str, sizes)),
+            ", ".join(times),
+            f"{found[0]['exponent']:.2f}",
+            f"{operations:z.2f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    settings = record["settings"]
+    smallest = f"The small network's training step, from {settings['resolution']} px and batch {settings['batch']} on."
+    return "\n".join([*lines, "", f"{smallest} Measured on {machine_line(record['machine'])}."])
+
+
+def performance() -> dict[str, str]:
+    """The generated parts of docs/performance.md."""
+    return {"breakdown": breakdown(), "formulations": formulations(), "scaling": scaling()}
+
+
+def _speed_cells(row: pd.Series | None) -> tuple[str, str]:
+    if row is None:
+        return "", ""
+    ratio = "" if math.isnan(row.speedup) else f"{row.speedup:.2f}x ({row.speedup_low:.2f} to {row.speedup_high:.2f})"
+    return f"{row.seconds:.3g} s", ratio
