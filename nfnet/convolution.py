@@ -26,6 +26,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Float
 
+from nfnet.ordering import Bilinear, Function, lean, tied
+
 # Splitting pays while a group fills a matrix product; past this many groups (depthwise-like layers) the
 # program only grows.
 _MAX_SPLIT = 32
@@ -40,30 +42,43 @@ def conv(
     *,
     stride: int = 1,
     groups: int = 1,
+    activation: Function | None = None,
 ) -> Float[Array, "batch out_height out_width filters"]:
-    """Convolves images with square filters under SAME padding.
+    """Convolves images, or what an activation makes of them, with square filters under SAME padding.
 
     Args:
         x: Images in NHWC layout.
         w: Filters in HWIO layout, of the images' type.
         stride: Step of the filters in both directions.
         groups: Number of groups: filter g of G sees channels [g C / G, (g + 1) C / G).
+        activation: An elementwise function of the images, or None.
 
     Returns:
         ceil(height / stride) by ceil(width / stride) images.
     """
-    plain = partial(_plain, stride=stride, groups=groups)
-    on_cpu: Callable[[Array, Array], Array] = plain
-    if w.shape[:2] == (1, 1) and stride == 1 and groups == 1:
-        on_cpu = _pointwise
-    elif 1 < groups <= _MAX_SPLIT:
-        on_cpu = partial(_split, stride=stride, groups=groups)
-    elif groups == 1 and _keeps_size(w, stride):
-        on_cpu = _same_p.bind
-    if on_cpu is plain:
-        return plain(x, w)
-    y: Array = lax.platform_dependent(x, w, cpu=on_cpu, default=plain)
+    function = partial(_convolve, stride=stride, groups=groups)
+    return lean(function, activation, groups)(x, w)
+
+
+def product(x: Float[Array, "rows channels"], w: Float[Array, "channels filters"]) -> Float[Array, "rows filters"]:
+    """Returns x w, the product of two matrices."""
+    return _choose(_product_p.bind, _product, *tied(x, w))
+
+
+def _choose(on_cpu: Bilinear, elsewhere: Bilinear, x: Array, w: Array) -> Array:
+    y: Array = lax.platform_dependent(x, w, cpu=on_cpu, default=elsewhere)
     return y
+
+
+def _convolve(x: Array, w: Array, *, stride: int, groups: int) -> Array:
+    plain = partial(_plain, stride=stride, groups=groups)
+    if w.shape[:2] == (1, 1) and stride == 1 and groups == 1:
+        return _choose(_pointwise, plain, x, w)
+    if 1 < groups <= _MAX_SPLIT:
+        return _choose(partial(_split, stride=stride, groups=groups), plain, x, w)
+    if groups == 1 and _keeps_size(w, stride):
+        return _choose(_same_p.bind, plain, x, w)
+    return plain(x, w)
 
 
 def _plain(x: Array, w: Array, *, stride: int, groups: int) -> Array:
@@ -112,9 +127,7 @@ def _same_weight_gradient(g: Array, x: Array, w: ad.UndefinedPrimal) -> Array:
     return dw
 
 
-def _bilinear(
-    name: str, function: Callable[[Array, Array], Array], left: Callable[..., Array], right: Callable[..., Array]
-) -> Primitive:
+def _bilinear(name: str, function: Bilinear, left: Callable[..., Array], right: Callable[..., Array]) -> Primitive:
     """Makes a primitive of a bilinear function whose transposes, in either operand, are given.
 
     The result has the shape of the first operand, but for its last axis, which is the second's.

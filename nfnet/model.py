@@ -29,6 +29,7 @@ from jaxtyping import Float
 from nfnet.errors import UserError, unknown_name
 from nfnet.layers import (
     ACTIVATIONS,
+    Linear,
     SqueezeExcite,
     StochDepth,
     VarianceFloor,
@@ -206,6 +207,7 @@ class NFBlock(hk.Module):
         """
         super().__init__(name=name)
         c = self.config = config
+        self.first_activation = scaled_activation(c.activation, c.beta)
         self.activation = scaled_activation(c.activation)
         if c.has_projection:
             self.conv_shortcut = WSConv2D(c.out_channels, 1, floor=c.floor, name="conv_shortcut")
@@ -220,19 +222,19 @@ class NFBlock(hk.Module):
         self, x: Float[Array, "batch height width in_channels"], is_training: bool
     ) -> Float[Array, "batch out_height out_width out_channels"]:
         """Returns shortcut + alpha * skip_gain * branch."""
-        out = self.activation(x) * self.config.beta
         if self.config.has_projection:
+            out = self.first_activation(x)
             shortcut = self.conv_shortcut(average_pool(out) if self.config.stride > 1 else out)
         else:
             shortcut = x
-        out = self.conv0(out)
-        out = self.conv1(self.activation(out))
-        out = self.conv1b(self.activation(out))
-        out = self.conv2(self.activation(out))
-        out = 2 * self.squeeze_excite(out) * out  # gates are near 1/2 at first
-        out = self.stoch_depth(out, is_training)
+        out = self.conv0(x, self.first_activation)
+        out = self.conv1(out, self.activation)
+        out = self.conv1b(out, self.activation)
+        out = self.conv2(out, self.activation)
+        # All factors of the branch meet before the pixels do: one product, and one sum over pixels for all gradients.
+        gates = self.stoch_depth(2 * self.squeeze_excite(out), is_training)  # 2: gates are near 1/2 at first
         skip_gain = hk.get_parameter("skip_gain", (), parameter_dtype(x.dtype), jnp.zeros)
-        return shortcut + self.config.alpha * skip_gain.astype(x.dtype) * out
+        return shortcut + self.config.alpha * skip_gain.astype(x.dtype) * gates * out
 
 
 class NFNet(hk.Module):
@@ -291,7 +293,7 @@ class NFNet(hk.Module):
             for block, rate in zip(blocks, drop_rates, strict=True)
         ]
         self.final_conv = WSConv2D(config.features, 1, floor=config.floor, name="final_conv")
-        self.classifier = hk.Linear(num_classes, w_init=hk.initializers.RandomNormal(0.01), name="linear")
+        self.classifier = Linear(num_classes, w_init=hk.initializers.RandomNormal(0.01), name="linear")
 
     def __call__(
         self, images: Float[Array, "batch height width 3"], is_training: bool
@@ -324,7 +326,7 @@ class NFNet(hk.Module):
         """Returns the input of the first block: 3x3 convolutions with activations in between."""
         x = self.stem_convs[0](images)
         for stem_conv in self.stem_convs[1:]:
-            x = stem_conv(self.activation(x))
+            x = stem_conv(x, self.activation)
         return x
 
     def head(self, x: Float[Array, "batch rows columns _"], is_training: bool) -> Mapping[str, Float[Array, "batch _"]]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from nfnet.layers import StochDepth
+from nfnet.layers import StochDepth, WSConv2D
 from nfnet.model import NFBlock, NFNet
 
 
@@ -49,12 +49,15 @@ def signal_propagation(
     def observe(images: Array) -> Signal:
         states: list[Array] = []
         branches: list[Array] = []
+        last: list[Array] = []  # output of the convolution before
 
         def record(next_function: Callable[..., Array], args: Any, kwargs: Any, context: hk.MethodContext) -> Array:
             output = next_function(*args, **kwargs)
             match context.module, context.method_name:
+                case WSConv2D(), "__call__":
+                    last[:] = [output]
                 case StochDepth(), "__call__":
-                    branches.append(output)
+                    branches.append(output * last[0])  # gates, and what they are for
                 case (NFBlock(), "__call__") | (NFNet(), "stem"):
                     states.append(output)
             return output

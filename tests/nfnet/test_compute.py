@@ -94,7 +94,7 @@ def test_bytes_follow_the_type_and_rematerialization_saves():
 def test_only_one_platforms_branch_is_counted():
     x, w = array(2, 8, 8, 16), array(3, 3, 4, 32)
     jaxpr = jax.make_jaxpr(lambda x, w: conv(x, w, groups=4))(x, w)
-    assert [eqn.primitive.name for eqn in jaxpr.eqns].count("cond") == 1  # both branches are in the jaxpr
+    assert str(jaxpr).count(" cond[") == 1  # both branches are in the jaxpr
     outputs = 2 * 8 * 8 * 32
     assert count(lambda x, w: conv(x, w, groups=4), x, w) == Work(outputs * 3 * 3 * 4, outputs)
 

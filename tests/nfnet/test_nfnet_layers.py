@@ -1,6 +1,7 @@
 """Single layers against the released code, and their statistics against theory."""
 
 import json
+from functools import partial
 
 import haiku as hk
 import jax
@@ -125,6 +126,16 @@ def test_derivatives_of_gelu_are_those_of_its_formula():
 
     for ours, plain in zip(derivatives(gelu_tanh), derivatives(jax.nn.gelu), strict=True):
         np.testing.assert_allclose(ours, plain, rtol=1e-10, atol=1e-13)
+
+
+def test_gelu_in_float32():
+    grid = np.linspace(-40, 40, 4001, dtype=np.float32)
+    value, slope = jax.jit(jax.vmap(jax.value_and_grad(gelu_tanh)))(grid)
+    with jax.enable_x64(True):
+        exact, exact_slope = jax.vmap(jax.value_and_grad(partial(jax.nn.gelu, approximate=True)))(grid.astype(float))
+    np.testing.assert_allclose(value, exact, rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(slope, exact_slope, rtol=2e-5, atol=1e-6)
+    assert np.isfinite(full_jit(jax.grad(gelu_tanh))(jnp.float32(-1e6)))
 
 
 def test_gelu_keeps_less_for_the_backward_pass():

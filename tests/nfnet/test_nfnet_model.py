@@ -174,7 +174,7 @@ def test_initialization():
 
 def test_rematerialization_saves_memory_and_changes_neither_names_nor_results():
     """Measured in the compiled gradient: without, activations of all blocks; with, those of one."""
-    config = dataclasses.replace(TINY, depths=(1, 3))
+    config = dataclasses.replace(TINY, depths=(1, 5))
     images = make_images(4, batch=8, height=64, width=64)
     plain_net = network(CLASSES, config)
     shapes = golden.flatten(abstract_parameters(plain_net))

@@ -1,0 +1,181 @@
+"""The order of a backward pass, told to XLA's CPU backend.
+
+XLA arranges the operations of a program itself, and its CPU backend drops `jax.lax.optimization_barrier` before it
+does. Left alone, it spends most of a training step's memory on two things:
+
+- Parameters whose memory is donated to their successors are overwritten in place only if all other uses of them
+  provably come first. The gradient of a layer's input uses its weights, and their update does not depend on that
+  gradient. So the backend copies weights at the start of each step, and keeps the copies. `tied` makes the gradient
+  of the weights wait for that of the input.
+- The backward pass could compute anew what it needs besides a layer's input: what an activation makes of it,
+  standardized and transposed weights. But where that does not depend on the cotangent it is the same
+  in both passes, and XLA computes it once and keeps it. `lean` makes it depend on the cotangent.
+
+Both rest on `late`, on other platforms the identity.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.custom_derivatives import SymbolicZero
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+Bilinear = Callable[[Array, Array], Array]
+Function = Callable[[Array], Array]
+
+
+def late(value: Array, first: Array, parts: int = 1) -> Array:
+    """Returns the value, which CPUs compute only after another one.
+
+    To the value is added a zero times a number of `first`: rules of floating-point numbers forbid to leave that
+    out, because the number may be infinite. (Then the result is NaN, in a step that is lost already.)
+
+    Args:
+        value: An array, of a floating type.
+        first: What is to be computed before it.
+        parts: Number of equal parts along the last axis of `first` that may be computed apart from each other.
+    """
+    result: Array = _late_p.bind(value, first, parts=parts)
+    return result
+
+
+def tied(x: Array, w: Array, parts: int = 1) -> tuple[Array, Array]:
+    """Returns both as they are; in a backward pass the cotangent of w comes after that of x, which has `parts`."""
+    x, w = _tied_p.bind(x, w, parts=parts)
+    return x, w
+
+
+def lean(function: Bilinear, activation: Function | None = None, parts: int = 1) -> Bilinear:
+    """Returns (x, w) -> function(activation(x), w), whose backward pass keeps nothing but x and w.
+
+    Args:
+        function: A bilinear function.
+        activation: An elementwise function, computed anew for the gradient of w; the identity by default.
+        parts: Number of equal parts along the last axis of x of which the function treats each apart.
+    """
+    inner = activation or _identity
+
+    @jax.custom_jvp
+    def whole(x: Array, w: Array) -> Array:
+        return function(inner(x), w)
+
+    def linear(of: str, x: Array, w: Array) -> Array:
+        result: Array = _linear_p.bind(x, w, of=of, function=function, activation=inner)
+        return result
+
+    @partial(whole.defjvp, symbolic_zeros=True)
+    def _jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Any]:
+        (x, w), (dx, dw) = primals, tangents
+        if type(dx) is SymbolicZero:
+            return whole(x, w), dw if type(dw) is SymbolicZero else linear("w", x, dw)
+        y, dy = jax.jvp(inner, (x,), (dx,))
+        if type(dw) is SymbolicZero:
+            return function(y, w), linear("x", dy, w)
+        dy, dw = tied(dy, dw, parts)
+        return function(y, w), linear("x", dy, w) + linear("w", x, dw)
+
+    return whole
+
+
+def _identity(x: Array) -> Array:
+    return x
+
+
+def _late_on_cpu(value: Array, first: Array, *, parts: int) -> Array:
+    corner = (1,) * (first.ndim - 1)
+    step = first.shape[-1] // parts
+    numbers = lax.slice(first, (0,) * first.ndim, (*corner, step * (parts - 1) + 1), (*corner, step))
+    number = jnp.sum(numbers).astype(value.dtype)
+    return lax.add(value, lax.broadcast(lax.mul(number, jnp.zeros((), value.dtype)), value.shape))
+
+
+def _late_batched(operands: Any, axes: Any, *, parts: int) -> tuple[Array, Any]:
+    value, first = operands
+    if axes[1] is not None:
+        first = jnp.moveaxis(first, axes[1], 0)
+    return late(value, first, parts), axes[0]
+
+
+def _late_jvp(primals: Any, tangents: Any, *, parts: int) -> tuple[Array, Any]:
+    value, first = primals
+    return late(value, first, parts), tangents[0]
+
+
+_late_p = Primitive("late")
+_late_p.def_impl(lambda value, first, parts: value)
+_late_p.def_abstract_eval(lambda value, first, parts: value)
+mlir.register_lowering(_late_p, mlir.lower_fun(lambda value, first, parts: value, multiple_results=False))
+mlir.register_lowering(_late_p, mlir.lower_fun(_late_on_cpu, multiple_results=False), platform="cpu")
+ad.primitive_jvps[_late_p] = _late_jvp
+batching.primitive_batchers[_late_p] = _late_batched
+
+
+def _tied(x: Array, w: Array, *, parts: int) -> list[Array]:
+    return [x, w]
+
+
+def _tied_jvp(primals: Any, tangents: Any, *, parts: int) -> tuple[Any, Any]:
+    (x, w), (dx, dw) = primals, tangents
+    both = not any(type(tangent) is ad.Zero for tangent in tangents)
+    return tied(x, w, parts), tied(dx, dw, parts) if both else (dx, dw)
+
+
+def _tied_transpose(cotangents: Any, x: Any, w: Any, *, parts: int) -> list[Any]:
+    gx, gw = cotangents
+    both = not any(type(g) is ad.Zero for g in cotangents)
+    return [gx, late(gw, gx, parts) if both else gw]
+
+
+def _tied_batched(operands: Any, axes: Any, *, parts: int) -> tuple[Any, Any]:
+    x, w = operands
+    return tied(x, w, parts), axes
+
+
+_tied_p = Primitive("tied")
+_tied_p.multiple_results = True
+_tied_p.def_impl(_tied)
+_tied_p.def_abstract_eval(_tied)
+mlir.register_lowering(_tied_p, mlir.lower_fun(_tied, multiple_results=True))
+ad.primitive_jvps[_tied_p] = _tied_jvp
+ad.primitive_transposes[_tied_p] = _tied_transpose
+batching.primitive_batchers[_tied_p] = _tied_batched
+
+
+def _linear(x: Array, w: Array, *, of: str, function: Bilinear, activation: Function) -> Array:
+    """Computes function(activation(x), w) where it is linear in w, and function(x, w) where it is linear in x."""
+    return function(activation(x) if of == "w" else x, w)
+
+
+def _linear_jvp(primals: Any, tangents: Any, *, of: str, function: Bilinear, activation: Function) -> Any:
+    whole = lean(function, activation if of == "w" else None)
+    return jax.jvp(whole, primals, tuple(ad.instantiate_zeros(tangent) for tangent in tangents))
+
+
+def _linear_transpose(g: Array, x: Any, w: Any, *, of: str, function: Bilinear, activation: Function) -> list[Any]:
+    if of == "w":
+        y = activation(late(x, g))
+        return [None, *jax.linear_transpose(partial(function, y), w.aval)(g)]
+    w = late(w, g)
+    return [*jax.linear_transpose(lambda x: function(x, w), x.aval)(g), None]
+
+
+def _linear_shape(x: Any, w: Any, **parameters: Any) -> Any:
+    return x.update(shape=jax.eval_shape(partial(_linear, **parameters), x, w).shape)
+
+
+def _linear_batched(operands: Any, axes: Any, **parameters: Any) -> tuple[Array, int]:
+    return jax.vmap(partial(_linear, **parameters), axes)(*operands), 0
+
+
+_linear_p = Primitive("linear")
+_linear_p.def_impl(_linear)
+_linear_p.def_abstract_eval(_linear_shape)
+mlir.register_lowering(_linear_p, mlir.lower_fun(_linear, multiple_results=False))
+ad.primitive_jvps[_linear_p] = _linear_jvp
+ad.primitive_transposes[_linear_p] = _linear_transpose
+batching.primitive_batchers[_linear_p] = _linear_batched
