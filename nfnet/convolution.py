@@ -14,6 +14,8 @@ Convolutions that keep the size of their images are a primitive for a similar re
 backend hands them to keeps to one thread where few channels go in or come out, as in the stem; it declines those
 whose output is larger than their input, and these XLA computes with all threads. So one row more than asked for
 is computed and dropped, in both directions. docs/performance.md has the measurements.
+
+What a backward pass keeps, and when it computes what, is the matter of nfnet/ordering.py.
 """
 
 from collections.abc import Callable

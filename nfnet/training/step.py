@@ -158,7 +158,7 @@ def make_train_step(
     loss_of = LOSSES[config.loss]
     shardings = state_sharding(mesh, state)
     whole = replicated(mesh)
-    # XLA's CPU backend prepares convolutions for its library outside of loops only: in one, they are 30 times as slow.
+    # XLA's CPU backend prepares convolutions for its library outside of loops only; within, gradients are far slower.
     unrolled = mesh.devices.flat[0].platform == "cpu"
 
     def gradient(params: Params, key: PRNGKeyArray, parts: DeviceBatch) -> Any:

@@ -128,6 +128,18 @@ def test_derivatives_of_gelu_are_those_of_its_formula():
         np.testing.assert_allclose(ours, plain, rtol=1e-10, atol=1e-13)
 
 
+@pytest.mark.parametrize("floor", ["clamp", "add"])
+@pytest.mark.parametrize("offset", [0.0, 1.0, 10.0])
+def test_standardization_in_float32_stands_an_offset(offset, floor):
+    """Means far from zero, in units of the deviation, cost digits of the variance: no more than their square."""
+    w = np.random.default_rng(1).standard_normal((3, 3, 64, 32)) + offset
+    gain = np.ones(32)
+    with jax.enable_x64(True):
+        exact = standardize(jnp.asarray(w), jnp.asarray(gain), floor=floor)
+    ours = standardize(jnp.asarray(w, jnp.float32), jnp.asarray(gain, jnp.float32), floor=floor)
+    np.testing.assert_allclose(ours, exact, atol=np.abs(exact).max() * 1e-6 * (1 + offset**2))
+
+
 def test_gelu_in_float32():
     grid = np.linspace(-40, 40, 4001, dtype=np.float32)
     value, slope = jax.jit(jax.vmap(jax.value_and_grad(gelu_tanh)))(grid)

@@ -130,6 +130,15 @@ def test_accumulation_changes_nothing(sam_rho):
     assert four.correct == one.correct
 
 
+def test_accumulation_is_no_loop_on_cpus():
+    """In a loop, XLA computes the gradients of convolutions many times slower."""
+    config = dataclasses.replace(PLAIN, accumulate=4)
+    optimiser, mesh = optax.sgd(1.0), make_mesh()
+    state = init_state(weights(), optimiser, 0.0)
+    step = make_train_step(linear, optimiser, config, mesh, state)
+    assert "while" not in step.lower(state, put_batch(mesh, batch(16)), KEY).as_text()
+
+
 def test_the_gradient_of_repeated_examples_is_the_mean_over_copies():
     data = batch(4)
     copies = {key: np.concatenate([value] * 2) for key, value in data.items()}
