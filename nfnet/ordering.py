@@ -32,8 +32,8 @@ Function = Callable[[Array], Array]
 def late(value: Array, first: Array, parts: int = 1) -> Array:
     """Returns the value, which CPUs compute only after another one.
 
-    To the value is added a zero times a number of `first`: rules of floating-point numbers forbid to leave that
-    out, because the number may be infinite. (Then the result is NaN, in a step that is lost already.)
+    To the value is added a zero times a number of `first`, or times zero where that is not finite. XLA does not see
+    through this: it keeps products of floating-point zeros, for the numbers that have none.
 
     Args:
         value: An array, of a floating type.
@@ -72,7 +72,7 @@ def lean(function: Bilinear, activation: Function | None = None, parts: int = 1)
     def _jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Any]:
         (x, w), (dx, dw) = primals, tangents
         if type(dx) is SymbolicZero:
-            return whole(x, w), dw if type(dw) is SymbolicZero else linear("w", x, dw)
+            return whole(x, w), linear("w", x, dw)
         y, dy = jax.jvp(inner, (x,), (dx,))
         if type(dw) is SymbolicZero:
             return function(y, w), linear("x", dy, w)
@@ -91,6 +91,7 @@ def _late_on_cpu(value: Array, first: Array, *, parts: int) -> Array:
     step = first.shape[-1] // parts
     numbers = lax.slice(first, (0,) * first.ndim, (*corner, step * (parts - 1) + 1), (*corner, step))
     number = jnp.sum(numbers).astype(value.dtype)
+    number = jnp.where(jnp.isfinite(number), number, 0)
     return lax.add(value, lax.broadcast(lax.mul(number, jnp.zeros((), value.dtype)), value.shape))
 
 

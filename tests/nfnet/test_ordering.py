@@ -67,6 +67,13 @@ def test_what_is_late_keeps_its_value_and_derivatives(parts):
     np.testing.assert_array_equal(mapped, value)
 
 
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan, 1e38])
+def test_what_is_late_does_not_depend_on_numbers(number):
+    value, first = jnp.arange(3.0), jnp.full((2, 4), number)
+    for parts in (1, 4):
+        np.testing.assert_array_equal(full_jit(late, static_argnums=2)(value, first, parts), value)
+
+
 def test_only_cpus_wait():
     value, first = jnp.ones(3), jnp.ones(3)
     traced = jax.jit(late).trace(value, first)
