@@ -37,7 +37,7 @@ def gelu_tanh(x: Float[Array, "*shape"], scale: float = 1.0) -> Float[Array, "*s
 
     Value and derivative end with a division: XLA fuses a product into all operations that read it, which compute it
     again each, but it computes a quotient once. Transposed copies of it, which the gradients of weights need on CPUs,
-    then take a tenth of the time. The two exponentials differ in a bound: XLA would share equal ones, and keep them.
+    are then plain copies. The two exponentials differ in a bound: XLA would share equal ones, and keep them.
     """
     if x.dtype == jnp.float64:  # the type of comparisons: rounded as in the released code
         return scale * jax.nn.gelu(x, approximate=True)
@@ -194,7 +194,7 @@ class WSConv2D(hk.Module):
 
 
 class Linear(hk.Module):
-    """A linear layer with the parameters of `hk.Linear`, w [channels, filters] and b [filters], fast on CPUs."""
+    """A linear layer with the parameters of `hk.Linear`, w [channels, filters] and b [filters]."""
 
     def __init__(self, filters: int, w_init: hk.initializers.Initializer | None = None, name: str | None = None):
         """Configures the layer.

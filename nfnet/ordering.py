@@ -86,6 +86,10 @@ def _identity(x: Array) -> Array:
     return x
 
 
+def _value(value: Array, first: Array, *, parts: int) -> Array:
+    return value
+
+
 def _late_on_cpu(value: Array, first: Array, *, parts: int) -> Array:
     corner = (1,) * (first.ndim - 1)
     step = first.shape[-1] // parts
@@ -107,15 +111,6 @@ def _late_jvp(primals: Any, tangents: Any, *, parts: int) -> tuple[Array, Any]:
     return late(value, first, parts), tangents[0]
 
 
-_late_p = Primitive("late")
-_late_p.def_impl(lambda value, first, parts: value)
-_late_p.def_abstract_eval(lambda value, first, parts: value)
-mlir.register_lowering(_late_p, mlir.lower_fun(lambda value, first, parts: value, multiple_results=False))
-mlir.register_lowering(_late_p, mlir.lower_fun(_late_on_cpu, multiple_results=False), platform="cpu")
-ad.primitive_jvps[_late_p] = _late_jvp
-batching.primitive_batchers[_late_p] = _late_batched
-
-
 def _tied(x: Array, w: Array, *, parts: int) -> list[Array]:
     return [x, w]
 
@@ -135,16 +130,6 @@ def _tied_transpose(cotangents: Any, x: Any, w: Any, *, parts: int) -> list[Any]
 def _tied_batched(operands: Any, axes: Any, *, parts: int) -> tuple[Any, Any]:
     x, w = operands
     return tied(x, w, parts), axes
-
-
-_tied_p = Primitive("tied")
-_tied_p.multiple_results = True
-_tied_p.def_impl(_tied)
-_tied_p.def_abstract_eval(_tied)
-mlir.register_lowering(_tied_p, mlir.lower_fun(_tied, multiple_results=True))
-ad.primitive_jvps[_tied_p] = _tied_jvp
-ad.primitive_transposes[_tied_p] = _tied_transpose
-batching.primitive_batchers[_tied_p] = _tied_batched
 
 
 def _linear(x: Array, w: Array, *, of: str, function: Bilinear, activation: Function) -> Array:
@@ -173,10 +158,30 @@ def _linear_batched(operands: Any, axes: Any, **parameters: Any) -> tuple[Array,
     return jax.vmap(partial(_linear, **parameters), axes)(*operands), 0
 
 
-_linear_p = Primitive("linear")
-_linear_p.def_impl(_linear)
-_linear_p.def_abstract_eval(_linear_shape)
-mlir.register_lowering(_linear_p, mlir.lower_fun(_linear, multiple_results=False))
-ad.primitive_jvps[_linear_p] = _linear_jvp
-ad.primitive_transposes[_linear_p] = _linear_transpose
-batching.primitive_batchers[_linear_p] = _linear_batched
+def _primitive(
+    name: str,
+    function: Callable[..., Any],
+    shape: Callable[..., Any],
+    jvp: Callable[..., Any],
+    batched: Callable[..., Any],
+    transpose: Callable[..., Any] | None = None,
+    *,
+    several: bool = False,
+) -> Primitive:
+    """Makes a primitive of a function, with its rules and, if it has `several`, a list of results."""
+    primitive = Primitive(name)
+    primitive.multiple_results = several
+    primitive.def_impl(function)
+    primitive.def_abstract_eval(shape)
+    mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=several))
+    ad.primitive_jvps[primitive] = jvp
+    batching.primitive_batchers[primitive] = batched
+    if transpose is not None:
+        ad.primitive_transposes[primitive] = transpose
+    return primitive
+
+
+_late_p = _primitive("late", _value, _value, _late_jvp, _late_batched)
+mlir.register_lowering(_late_p, mlir.lower_fun(_late_on_cpu, multiple_results=False), platform="cpu")
+_tied_p = _primitive("tied", _tied, _tied, _tied_jvp, _tied_batched, _tied_transpose, several=True)
+_linear_p = _primitive("linear", _linear, _linear_shape, _linear_jvp, _linear_batched, _linear_transpose)
