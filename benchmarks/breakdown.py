@@ -27,6 +27,7 @@ __all__ = ["KINDS", "classify", "durations", "kinds", "main", "profile"]
 KINDS = {
     "convolution": "3x3 convolutions",
     "dot": "1x1 convolutions and dense layers",
+    "winograd": "transforms of tiles, filters and results, for 3x3 convolutions",
     "reduce": "sums: statistics, norms, biases, gates",
     "transpose": "transposed copies, for gradients",
     "weights": "elementwise on weights: standardization, clipping, update",
@@ -57,7 +58,10 @@ def kinds(program: str, weights: frozenset[tuple[int, ...]]) -> dict[str, str]:
         name, shape, operation = instruction.groups()
         called = re.search(r"calls=%?([\w.\-]+)", instruction.string)
         operations = {one[3] for one in bodies[called[1]]} if called else {operation}
-        result[name] = "" if operation in _CONTAINERS else classify(operations, shape, weights)
+        kind = "" if operation in _CONTAINERS else classify(operations, shape, weights)
+        if kind and re.search(r'op_name="[^"]*\bwinograd\b', instruction.string):  # the scope of nfnet/winograd.py
+            kind = "convolution" if _is_large_product(operations, shape) else "winograd"
+        result[name] = kind
     return result
 
 
@@ -73,6 +77,11 @@ def classify(operations: set[str], shape: str, weights: frozenset[tuple[int, ...
     if "transpose" in operations:
         return "transpose"
     return "weights" if dimensions in weights or len(dimensions) < 2 else "activations"
+
+
+def _is_large_product(operations: set[str], shape: str) -> bool:
+    """Tells the products of tiles and filters, of one matrix a group, from those by the matrices of the transforms."""
+    return "dot" in operations and not re.match(r"\w+\[(9|16),", shape)
 
 
 def durations(folder: Path) -> Iterator[tuple[str, float]]:

@@ -44,6 +44,11 @@ def plain(x: Array, w: Array, *, stride: int = 1, groups: int = 1) -> Array:
     )
 
 
+def by_group(x: Array, w: Array, *, stride: int = 1, groups: int = 1) -> Array:
+    """A direct convolution for each group."""
+    return _by_group(partial(plain, stride=stride), x, w, groups)
+
+
 def _taps(x: Array, stride: int) -> list[Array]:
     """The nine shifted copies of images under SAME padding."""
     pads = [lax.padtype_to_pads((side,), (_SIDE,), (stride,), "SAME")[0] for side in x.shape[1:3]]
@@ -92,7 +97,7 @@ def _combine(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
 
 
 def winograd(x: Array, w: Array, *, stride: int = 1, groups: int = 1) -> Array:
-    """Winograd's F(2x2, 3x3): 16 products of a quarter of the pixels instead of nine of all, even sides only."""
+    """Winograd's F(2x2, 3x3) as one would write it: 16 products of a quarter of the pixels, even sides only."""
     assert stride == 1
     batch, height, width, _ = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -159,9 +164,10 @@ def standardize_scale_shift(w: Array, gain: Array) -> Array:
 SPATIAL: Mapping[str, Convolution] = {
     "plain": plain,
     "ours": conv,
+    "group by group": by_group,
     "im2col and product": im2col,
     "nine shifted products": shifted,
-    "Winograd F(2x2, 3x3)": winograd,
+    "Winograd, group by group": winograd,
     "Winograd F(4, 3)": winograd_rows,
 }
 _UNIT_STRIDE = (winograd, winograd_rows)

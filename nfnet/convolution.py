@@ -13,13 +13,16 @@ numbers, comes row-major.
 Convolutions that keep the size of their images are a primitive for a similar reason. The library that XLA's CPU
 backend hands them to keeps to one thread where few channels go in or come out, as in the stem; it declines those
 whose output is larger than their input, and these XLA computes with all threads. So one row more than asked for
-is computed and dropped, in both directions. docs/performance.md has the measurements.
+is computed and dropped, in both directions. Where many channels meet, nfnet/winograd.py needs fewer multiplications.
+The gradient of few channels through a stride is computed apart for even and odd pixels; XLA would spread them among
+zeros and multiply those too. docs/performance.md has the measurements.
 
 What a backward pass keeps, and when it computes what, is the matter of nfnet/ordering.py.
 """
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +31,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Float
 
+from nfnet import winograd
 from nfnet.ordering import Bilinear, Function, lean, tied
 
 # Splitting pays while a group fills a matrix product; past this many groups (depthwise-like layers) the
@@ -76,10 +80,12 @@ def _convolve(x: Array, w: Array, *, stride: int, groups: int) -> Array:
     plain = partial(_plain, stride=stride, groups=groups)
     if w.shape[:2] == (1, 1) and stride == 1 and groups == 1:
         return _choose(_pointwise, plain, x, w)
+    if groups <= _MAX_SPLIT and _keeps_size(w, stride):
+        return _choose(partial(_same_p.bind, groups=groups), plain, x, w)
+    if groups == 1 and _halves_few(x, w, stride):
+        return _choose(_half_p.bind, plain, x, w)
     if 1 < groups <= _MAX_SPLIT:
-        return _choose(partial(_split, stride=stride, groups=groups), plain, x, w)
-    if groups == 1 and _keeps_size(w, stride):
-        return _choose(_same_p.bind, plain, x, w)
+        return _choose(partial(_split, partial(_plain, stride=stride, groups=1), groups=groups), plain, x, w)
     return plain(x, w)
 
 
@@ -109,7 +115,50 @@ def _product(x: Array, w: Array, contracted: tuple[int, int] = (1, 0)) -> Array:
     return lax.dot_general(x, w, (((left,), (right,)), ((), ())))
 
 
-def _same(x: Array, w: Array) -> Array:
+def _halves_few(x: Array, w: Array, stride: int) -> bool:
+    """Tells whether 3x3 filters halve images of even sides and of few channels."""
+    even = x.shape[1] % 2 == x.shape[2] % 2 == 0
+    return w.shape[:2] == (3, 3) and stride == 2 and even and _TINY < x.shape[3] < _WIDE
+
+
+def _split(one: Bilinear, x: Array, w: Array, groups: int) -> Array:
+    """Computes a function of images and filters, or of images and gradients, group by group."""
+    if groups == 1:
+        return one(x, w)
+    pairs = zip(jnp.split(x, groups, axis=3), jnp.split(w, groups, axis=3), strict=True)
+    return jnp.concatenate([one(xg, wg) for xg, wg in pairs], axis=3)
+
+
+def _same(x: Array, w: Array, *, groups: int) -> Array:
+    if _by_winograd(x, w, groups, gradient=False):
+        return winograd.convolve(x, w, groups)
+    return _split(_same_direct, x, w, groups)
+
+
+def _same_input_gradient(g: Array, x: ad.UndefinedPrimal, w: Array, *, groups: int) -> Array:
+    if _by_winograd(x.aval, w, groups, gradient=True):
+        return winograd.input_gradient(g, w, groups)
+    return _split(lambda g, w: _same_direct(g, w[::-1, ::-1].swapaxes(2, 3)), g, w, groups)
+
+
+def _same_weight_gradient(g: Array, x: Array, w: ad.UndefinedPrimal, *, groups: int) -> Array:
+    if _by_winograd(x, w.aval, groups, gradient=True):
+        return winograd.weight_gradient(x, g, groups)
+
+    def one(x: Array, g: Array) -> Array:
+        shape = (*w.aval.shape[:3], g.shape[3])
+        dw: Array = jax.linear_transpose(partial(_plain, x, stride=1, groups=1), w.aval.update(shape=shape))(g)[0]
+        return dw
+
+    return _split(one, x, g, groups)
+
+
+def _by_winograd(x: Any, w: Any, groups: int, *, gradient: bool) -> bool:
+    channels, filters = w.shape[2:]
+    return w.shape[0] == 3 and winograd.pays(x.shape, channels, filters, groups, x.dtype, gradient=gradient)
+
+
+def _same_direct(x: Array, w: Array) -> Array:
     if min(w.shape[2:]) >= _WIDE or max(w.shape[2:]) <= _TINY:
         return _plain(x, w, stride=1, groups=1)
     side = w.shape[0] // 2
@@ -119,27 +168,46 @@ def _same(x: Array, w: Array) -> Array:
     return y[:, : x.shape[1]]
 
 
-def _same_input_gradient(g: Array, x: ad.UndefinedPrimal, w: Array) -> Array:
-    dx: Array = _same_p.bind(g, w[::-1, ::-1].swapaxes(2, 3))
-    return dx
+def _half(x: Array, w: Array) -> Array:
+    return _plain(x, w, stride=2, groups=1)
 
 
-def _same_weight_gradient(g: Array, x: Array, w: ad.UndefinedPrimal) -> Array:
-    dw: Array = jax.linear_transpose(partial(_plain, x, stride=1, groups=1), w.aval)(g)[0]
+def _half_input_gradient(g: Array, x: ad.UndefinedPrimal, w: Array) -> Array:
+    """Computes the pixels of even and odd rows and columns apart: the nine taps fall to them as 4, 2, 2 and 1."""
+    taps = {"even": slice(2, None, -2), "odd": slice(1, 2)}
+    turned = w.swapaxes(2, 3)
+
+    def pixels(row: str, column: str) -> Array:
+        filters = turned[taps[row]][:, taps[column]]
+        padding = [(side - 1, 0) for side in filters.shape[:2]]
+        return lax.conv_general_dilated(g, filters, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    rows = [jnp.stack([pixels(row, column) for column in taps], axis=3) for row in taps]
+    return jnp.stack(rows, axis=2).reshape(x.aval.shape)
+
+
+def _half_weight_gradient(g: Array, x: Array, w: ad.UndefinedPrimal) -> Array:
+    dw: Array = jax.linear_transpose(partial(_half, x), w.aval)(g)[0]
     return dw
 
 
-def _bilinear(name: str, function: Bilinear, left: Callable[..., Array], right: Callable[..., Array]) -> Primitive:
-    """Makes a primitive of a bilinear function whose transposes, in either operand, are given.
+def _bilinear(
+    name: str, function: Callable[..., Array], left: Callable[..., Array], right: Callable[..., Array]
+) -> Primitive:
+    """Makes a primitive of a bilinear function whose transposes, in either operand, are given."""
 
-    The result has the shape of the first operand, but for its last axis, which is the second's.
-    """
+    def shape(x: Any, w: Any, **parameters: Any) -> Any:
+        return x.update(shape=jax.eval_shape(partial(function, **parameters), x, w).shape)
+
+    def batched(operands: Any, axes: Any, **parameters: Any) -> tuple[Array, int]:
+        return jax.vmap(partial(function, **parameters), axes)(*operands), 0
+
     primitive = Primitive(name)
     primitive.def_impl(function)
-    primitive.def_abstract_eval(lambda x, w: x.update(shape=(*x.shape[:-1], w.shape[-1])))
+    primitive.def_abstract_eval(shape)
     mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
     ad.defbilinear(primitive, left, right)
-    batching.primitive_batchers[primitive] = lambda operands, axes: (jax.vmap(function, axes)(*operands), 0)
+    batching.primitive_batchers[primitive] = batched
     return primitive
 
 
@@ -148,8 +216,4 @@ _product_p = _bilinear(
 )
 _same_p = _bilinear("same_convolution", _same, _same_input_gradient, _same_weight_gradient)
 
-
-def _split(x: Array, w: Array, *, stride: int, groups: int) -> Array:
-    one = _same_p.bind if _keeps_size(w, stride) else partial(_plain, stride=stride, groups=1)
-    pairs = zip(jnp.split(x, groups, axis=3), jnp.split(w, groups, axis=3), strict=True)
-    return jnp.concatenate([one(xg, wg) for xg, wg in pairs], axis=3)
+_half_p = _bilinear("halving_convolution", _half, _half_input_gradient, _half_weight_gradient)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks.breakdown import KINDS, classify, kinds, main, profile
+from nfnet import winograd
 from nfnet.convolution import conv
 
 PROGRAM = """HloModule jit_step
@@ -36,6 +37,16 @@ def test_fused_operations_count_as_what_they_hold():
     found = kinds(PROGRAM, frozenset({(3, 3, 8, 16)}))
     assert (found["fusion.1"], found["fusion.2"]) == ("weights", "dot")
     assert found["call.1"] == ""
+
+
+def test_winograds_products_are_convolutions_and_the_rest_of_it_transforms():
+    x, w = jnp.ones((2, 8, 8, 256)), jnp.ones((3, 3, 128, 256))
+    program = jax.jit(lambda x, w: winograd.convolve(x, w, 2)).lower(x, w).compile().as_text()
+    entry = program[program.index("ENTRY") :]
+    found = [kind for name, kind in kinds(program, frozenset()).items() if f"%{name} = " in entry]
+    assert found.count("convolution") == 16
+    assert found.count("winograd") > 16
+    assert not {"dot", "transpose"} & set(found)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,79 @@
+"""Winograd's convolution is the direct one, in value and gradients, and is taken where it pays."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from nfnet import winograd
+from nfnet.convolution import conv
+from nfnet.layers import gelu_tanh
+
+
+def direct(x, w, groups):
+    return lax.conv_general_dilated(
+        x, w, (1, 1), "SAME", feature_group_count=groups, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def operands(batch, height, width, groups, channels, filters, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((batch, height, width, groups * channels))
+    w = rng.standard_normal((3, 3, channels, groups * filters))
+    g = rng.standard_normal((batch, height, width, groups * filters))
+    return tuple(jnp.asarray(one, dtype) for one in (x, w, g))
+
+
+@pytest.mark.usefixtures("x64")
+@settings(max_examples=12, deadline=None)
+@given(
+    batch=st.integers(1, 3),
+    height=st.integers(1, 4).map(lambda half: 2 * half),
+    width=st.integers(1, 4).map(lambda half: 2 * half),
+    groups=st.integers(1, 3),
+    channels=st.integers(1, 5),
+    filters=st.integers(1, 5),
+)
+def test_is_the_direct_convolution(batch, height, width, groups, channels, filters):
+    x, w, g = operands(batch, height, width, groups, channels, filters, jnp.float64)
+    expected, pullback = jax.vjp(partial(direct, groups=groups), x, w)
+    dx, dw = pullback(g)
+    close = {"rtol": 1e-11, "atol": 1e-11}
+    np.testing.assert_allclose(winograd.convolve(x, w, groups), expected, **close)
+    np.testing.assert_allclose(winograd.input_gradient(g, w, groups), dx, **close)
+    np.testing.assert_allclose(winograd.weight_gradient(x, g, groups), dw, **close)
+
+
+@pytest.mark.parametrize(("batch", "side", "groups"), [(4, 32, 1), (16, 8, 2)])
+def test_layers_of_a_network_stay_within_rounding(batch, side, groups):
+    """At these sizes conv takes it: both passes of the first, the gradients of the second."""
+    x, w, g = operands(batch, side, side, groups, 128, 128, jnp.float32)
+    value, pullback = jax.vjp(lambda x, w: conv(x, w, groups=groups, activation=gelu_tanh), x, w)
+    exact = [one.astype(np.float64) for one in map(np.asarray, (x, w, g))]
+    with jax.enable_x64(True):
+        expected, exact_pullback = jax.vjp(lambda x, w: direct(gelu_tanh(x), w, groups), *map(jnp.asarray, exact[:2]))
+        gradients = exact_pullback(jnp.asarray(exact[2]))
+    for actual, true in zip((value, *jax.jit(pullback)(g)), (expected, *gradients), strict=True):
+        assert actual.dtype == jnp.float32
+        assert np.max(np.abs(actual - np.asarray(true))) < 5e-6 * np.max(np.abs(true))
+
+
+def test_is_taken_where_it_pays():
+    def pays(shape, channels, filters, groups, dtype=jnp.float32, gradient=False):
+        return winograd.pays(shape, channels, filters, groups, dtype, gradient=gradient)
+
+    assert pays((8, 48, 48, 128), 128, 128, 1)
+    assert pays((8, 24, 24, 256), 128, 256, 2)
+    # Stage 3 of F0 in a batch of eight: too few tiles for the forward pass alone.
+    assert not pays((8, 12, 12, 768), 128, 768, 6)
+    assert pays((8, 12, 12, 768), 128, 768, 6, gradient=True)
+    assert not pays((8, 6, 6, 768), 128, 768, 6, gradient=True)
+    # Odd sides, few channels, short types.
+    assert not pays((8, 47, 48, 128), 128, 128, 1)
+    assert not pays((8, 96, 96, 64), 32, 64, 1)
+    assert not pays((8, 48, 48, 128), 128, 128, 1, dtype=jnp.bfloat16)
