@@ -130,19 +130,19 @@ def _split(one: Bilinear, x: Array, w: Array, groups: int) -> Array:
 
 
 def _same(x: Array, w: Array, *, groups: int) -> Array:
-    if _by_winograd(x, w, groups, gradient=False):
+    if _by_winograd(x, w, groups):
         return winograd.convolve(x, w, groups)
     return _split(_same_direct, x, w, groups)
 
 
 def _same_input_gradient(g: Array, x: ad.UndefinedPrimal, w: Array, *, groups: int) -> Array:
-    if _by_winograd(x.aval, w, groups, gradient=True):
+    if _by_winograd(x.aval, w, groups):
         return winograd.input_gradient(g, w, groups)
     return _split(lambda g, w: _same_direct(g, w[::-1, ::-1].swapaxes(2, 3)), g, w, groups)
 
 
 def _same_weight_gradient(g: Array, x: Array, w: ad.UndefinedPrimal, *, groups: int) -> Array:
-    if _by_winograd(x, w.aval, groups, gradient=True):
+    if _by_winograd(x, w.aval, groups):
         return winograd.weight_gradient(x, g, groups)
 
     def one(x: Array, g: Array) -> Array:
@@ -153,9 +153,9 @@ def _same_weight_gradient(g: Array, x: Array, w: ad.UndefinedPrimal, *, groups: 
     return _split(one, x, g, groups)
 
 
-def _by_winograd(x: Any, w: Any, groups: int, *, gradient: bool) -> bool:
+def _by_winograd(x: Any, w: Any, groups: int) -> bool:
     channels, filters = w.shape[2:]
-    return w.shape[0] == 3 and winograd.pays(x.shape, channels, filters, groups, x.dtype, gradient=gradient)
+    return w.shape[0] == 3 and winograd.pays(x.shape, channels, filters, groups, x.dtype)
 
 
 def _same_direct(x: Array, w: Array) -> Array:

@@ -30,13 +30,12 @@ _TURNED = [4 * row + column for row in (3, 1, 2, 0) for column in (3, 1, 2, 0)]
 
 # The transforms cost as much as they save unless each channel meets so many others.
 _CHANNELS = 128
-# Tiles in a batch that it takes. A forward pass computes one layer after the other, and XLA's library uses further
-# cores only for products of many rows; a backward pass computes both gradients of a layer side by side.
+# Tiles in a batch that it takes: XLA's library uses further cores only for products of many rows. Gradients, which a
+# backward pass computes side by side, would gain from fewer on, but their programs take XLA longer to compile.
 _TILES = 1024
-_TILES_OF_GRADIENTS = 256
 
 
-def pays(shape: Sequence[int], channels: int, filters: int, groups: int, dtype: jnp.dtype, *, gradient: bool) -> bool:
+def pays(shape: Sequence[int], channels: int, filters: int, groups: int, dtype: jnp.dtype) -> bool:
     """Tells whether this is faster than a direct convolution on CPUs.
 
     Args:
@@ -45,12 +44,11 @@ def pays(shape: Sequence[int], channels: int, filters: int, groups: int, dtype: 
         filters: Of all groups.
         groups: Number of groups.
         dtype: Of images and filters; types of less than 32 bits lose too many of them in the transforms.
-        gradient: Whether a gradient is asked for.
     """
     batch, height, width, _ = shape
     even = height % 2 == width % 2 == 0
     wide = min(channels, filters // groups) >= _CHANNELS
-    enough = batch * height * width // 4 >= (_TILES_OF_GRADIENTS if gradient else _TILES)
+    enough = batch * height * width // 4 >= _TILES
     return even and wide and enough and jnp.dtype(dtype).itemsize >= np.dtype(np.float32).itemsize
 
 
