@@ -16,9 +16,11 @@ from nfnet.layers import gelu_tanh
 
 
 def direct(x, w, groups):
-    return lax.conv_general_dilated(
-        x, w, (1, 1), "SAME", feature_group_count=groups, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    """Group by group, which takes CPUs a fraction of the time."""
+    pairs = zip(jnp.split(x, groups, axis=3), jnp.split(w, groups, axis=3), strict=True)
+    numbers = ("NHWC", "HWIO", "NHWC")
+    one = partial(lax.conv_general_dilated, window_strides=(1, 1), padding="SAME", dimension_numbers=numbers)
+    return jnp.concatenate([one(xg, wg) for xg, wg in pairs], axis=3)
 
 
 def operands(batch, height, width, groups, channels, filters, dtype):
