@@ -81,7 +81,7 @@ def classify(operations: set[str], shape: str, weights: frozenset[tuple[int, ...
 
 def _is_large_product(operations: set[str], shape: str) -> bool:
     """Tells the products of tiles and filters, of one matrix a group, from those by the matrices of the transforms."""
-    return "dot" in operations and not re.match(r"\w+\[(9|16),", shape)
+    return "dot" in operations and not re.match(r"\w+\[(9|16),\d+\]", shape)
 
 
 def durations(folder: Path) -> Iterator[tuple[str, float]]:

@@ -20,7 +20,7 @@ zeros and multiply those too. docs/performance.md has the measurements.
 What a backward pass keeps, and when it computes what, is the matter of nfnet/ordering.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -85,16 +85,18 @@ def _convolve(x: Array, w: Array, *, stride: int, groups: int) -> Array:
     if groups == 1 and _halves_few(x, w, stride):
         return _choose(_half_p.bind, plain, x, w)
     if 1 < groups <= _MAX_SPLIT:
-        return _choose(partial(_split, partial(_plain, stride=stride, groups=1), groups=groups), plain, x, w)
+        return _choose(partial(_split, partial(_plain, stride=stride), groups=groups), plain, x, w)
     return plain(x, w)
 
 
-def _plain(x: Array, w: Array, *, stride: int, groups: int) -> Array:
+def _plain(
+    x: Array, w: Array, *, stride: int = 1, groups: int = 1, padding: str | Sequence[tuple[int, int]] = "SAME"
+) -> Array:
     return lax.conv_general_dilated(
         x,
         w,
         window_strides=(stride, stride),
-        padding="SAME",
+        padding=padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )
@@ -144,13 +146,14 @@ def _same_input_gradient(g: Array, x: ad.UndefinedPrimal, w: Array, *, groups: i
 def _same_weight_gradient(g: Array, x: Array, w: ad.UndefinedPrimal, *, groups: int) -> Array:
     if _by_winograd(x, w.aval, groups):
         return winograd.weight_gradient(x, g, groups)
+    return _split(partial(_direct_weight_gradient, w=w.aval, stride=1), x, g, groups)
 
-    def one(x: Array, g: Array) -> Array:
-        shape = (*w.aval.shape[:3], g.shape[3])
-        dw: Array = jax.linear_transpose(partial(_plain, x, stride=1, groups=1), w.aval.update(shape=shape))(g)[0]
-        return dw
 
-    return _split(one, x, g, groups)
+def _direct_weight_gradient(x: Array, g: Array, *, w: Any, stride: int) -> Array:
+    """Returns the gradient of as many of the filters w as g has channels."""
+    filters = w.update(shape=(*w.shape[:3], g.shape[3]))
+    dw: Array = jax.linear_transpose(partial(_plain, x, stride=stride), filters)(g)[0]
+    return dw
 
 
 def _by_winograd(x: Any, w: Any, groups: int) -> bool:
@@ -160,16 +163,13 @@ def _by_winograd(x: Any, w: Any, groups: int) -> bool:
 
 def _same_direct(x: Array, w: Array) -> Array:
     if min(w.shape[2:]) >= _WIDE or max(w.shape[2:]) <= _TINY:
-        return _plain(x, w, stride=1, groups=1)
+        return _plain(x, w)
     side = w.shape[0] // 2
-    y = lax.conv_general_dilated(
-        x, w, (1, 1), ((side, side + 1), (side, side)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    return y[:, : x.shape[1]]
+    return _plain(x, w, padding=((side, side + 1), (side, side)))[:, : x.shape[1]]
 
 
 def _half(x: Array, w: Array) -> Array:
-    return _plain(x, w, stride=2, groups=1)
+    return _plain(x, w, stride=2)
 
 
 def _half_input_gradient(g: Array, x: ad.UndefinedPrimal, w: Array) -> Array:
@@ -179,25 +179,32 @@ def _half_input_gradient(g: Array, x: ad.UndefinedPrimal, w: Array) -> Array:
 
     def pixels(row: str, column: str) -> Array:
         filters = turned[taps[row]][:, taps[column]]
-        padding = [(side - 1, 0) for side in filters.shape[:2]]
-        return lax.conv_general_dilated(g, filters, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return _plain(g, filters, padding=[(side - 1, 0) for side in filters.shape[:2]])
 
     rows = [jnp.stack([pixels(row, column) for column in taps], axis=3) for row in taps]
     return jnp.stack(rows, axis=2).reshape(x.aval.shape)
 
 
 def _half_weight_gradient(g: Array, x: Array, w: ad.UndefinedPrimal) -> Array:
-    dw: Array = jax.linear_transpose(partial(_half, x), w.aval)(g)[0]
-    return dw
+    return _direct_weight_gradient(x, g, w=w.aval, stride=2)
 
 
 def _bilinear(
-    name: str, function: Callable[..., Array], left: Callable[..., Array], right: Callable[..., Array]
+    name: str,
+    function: Callable[..., Array],
+    left: Callable[..., Array],
+    right: Callable[..., Array],
+    *,
+    stride: int = 1,
 ) -> Primitive:
-    """Makes a primitive of a bilinear function whose transposes, in either operand, are given."""
+    """Makes a primitive of a bilinear function whose transposes, in either operand, are given.
+
+    The result has the shape of the first operand, but for its sides, divided by the stride, and its last axis, which
+    is the second's.
+    """
 
     def shape(x: Any, w: Any, **parameters: Any) -> Any:
-        return x.update(shape=jax.eval_shape(partial(function, **parameters), x, w).shape)
+        return x.update(shape=(x.shape[0], *(side // stride for side in x.shape[1:-1]), w.shape[-1]))
 
     def batched(operands: Any, axes: Any, **parameters: Any) -> tuple[Array, int]:
         return jax.vmap(partial(function, **parameters), axes)(*operands), 0
@@ -215,5 +222,4 @@ _product_p = _bilinear(
     "product", _product, lambda g, x, w: _product(g, w, (1, 1)), lambda g, x, w: _product(x, g, (0, 0))
 )
 _same_p = _bilinear("same_convolution", _same, _same_input_gradient, _same_weight_gradient)
-
-_half_p = _bilinear("halving_convolution", _half, _half_input_gradient, _half_weight_gradient)
+_half_p = _bilinear("halving_convolution", _half, _half_input_gradient, _half_weight_gradient, stride=2)

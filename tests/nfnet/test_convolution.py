@@ -57,14 +57,17 @@ def test_agrees_with_the_plain_operation(kernel, stride, groups, channels, filte
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize(("kernel", "groups", "channels"), [(1, 1, 12), (3, 4, 12), (3, 1, 20)])
-def test_survives_every_transformation(kernel, groups, channels):
-    x, w = operands(kernel, groups, channels, 8, 6, 5)
+@pytest.mark.parametrize(
+    ("kernel", "stride", "groups", "channels", "width"),
+    [(1, 1, 1, 12, 5), (3, 1, 4, 12, 5), (3, 1, 1, 20, 5), (3, 2, 1, 20, 8)],
+)
+def test_survives_every_transformation(kernel, stride, groups, channels, width):
+    x, w = operands(kernel, groups, channels, 8, 6, width)
 
     def run(x, w):
-        return conv(x, w, groups=groups)
+        return conv(x, w, stride=stride, groups=groups)
 
-    expected = reference(x, w, groups=groups)
+    expected = reference(x, w, stride=stride, groups=groups)
     close = {"rtol": 1e-12, "atol": 1e-12}
     np.testing.assert_allclose(run(x, w), expected, **close)
     np.testing.assert_allclose(full_jit(run)(x, w), expected, **close)
@@ -75,7 +78,9 @@ def test_survives_every_transformation(kernel, groups, channels):
     _, tangent = jax.jvp(run, (x, w), (x, w))  # bilinear: the derivative along (x, w) is twice the value
     np.testing.assert_allclose(tangent, 2 * expected, **close)
     plain, ours = (
-        jax.grad(lambda x, f=f: jnp.sum(jax.grad(lambda x: jnp.sum(f(x, w, groups=groups) ** 3))(x) ** 2))(x)
+        jax.grad(
+            lambda x, f=f: jnp.sum(jax.grad(lambda x: jnp.sum(f(x, w, stride=stride, groups=groups) ** 3))(x) ** 2)
+        )(x)
         for f in (reference, conv)
     )
     np.testing.assert_allclose(ours, plain, rtol=1e-10, atol=1e-10)

@@ -33,7 +33,7 @@ def operands(batch, height, width, groups, channels, filters, dtype):
 
 
 @pytest.mark.usefixtures("x64")
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     batch=st.integers(1, 3),
     height=st.integers(1, 4).map(lambda half: 2 * half),
