@@ -144,7 +144,7 @@ def _same_input_gradient(g: Array, x: ad.UndefinedPrimal, w: Array, *, groups: i
 
 
 def _same_weight_gradient(g: Array, x: Array, w: ad.UndefinedPrimal, *, groups: int) -> Array:
-    if _by_winograd(x, w.aval, groups):
+    if _by_winograd(x, w.aval, groups, of_weights=True):
         return winograd.weight_gradient(x, g, groups)
     return _split(partial(_direct_weight_gradient, w=w.aval, stride=1), x, g, groups)
 
@@ -156,9 +156,9 @@ def _direct_weight_gradient(x: Array, g: Array, *, w: Any, stride: int) -> Array
     return dw
 
 
-def _by_winograd(x: Any, w: Any, groups: int) -> bool:
+def _by_winograd(x: Any, w: Any, groups: int, *, of_weights: bool = False) -> bool:
     channels, filters = w.shape[2:]
-    return w.shape[0] == 3 and winograd.pays(x.shape, channels, filters, groups, x.dtype)
+    return w.shape[0] == 3 and winograd.pays(x.shape, channels, filters, groups, x.dtype, of_weights=of_weights)
 
 
 def _same_direct(x: Array, w: Array) -> Array:

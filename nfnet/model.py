@@ -39,6 +39,7 @@ from nfnet.layers import (
     scaled_activation,
     spatial_mean,
 )
+from nfnet.ordering import once
 
 PlusWidth = Literal["published", "released"]
 
@@ -231,10 +232,10 @@ class NFBlock(hk.Module):
         out = self.conv1(out, self.activation)
         out = self.conv1b(out, self.activation)
         out = self.conv2(out, self.activation)
-        # All factors of the branch meet before the pixels do: one product, and one sum over pixels for all gradients.
+        # All factors of the branch meet before the pixels do, once: one product, one sum over pixels for all gradients.
         gates = self.stoch_depth(2 * self.squeeze_excite(out), is_training)  # 2: gates are near 1/2 at first
         skip_gain = hk.get_parameter("skip_gain", (), parameter_dtype(x.dtype), jnp.zeros)
-        return shortcut + self.config.alpha * skip_gain.astype(x.dtype) * gates * out
+        return shortcut + once(self.config.alpha * skip_gain.astype(x.dtype) * gates) * out
 
 
 class NFNet(hk.Module):

@@ -1,4 +1,4 @@
-"""The order of a backward pass, told to XLA's CPU backend.
+"""The order of a backward pass, and what is computed only once, told to XLA's CPU backend.
 
 XLA arranges the operations of a program itself, and its CPU backend drops `jax.lax.optimization_barrier` before it
 does. Left alone, it spends most of a training step's memory on two things:
@@ -12,6 +12,9 @@ does. Left alone, it spends most of a training step's memory on two things:
   in both passes, and XLA computes it once and keeps it. `lean` makes it depend on the cotangent.
 
 Both rest on `late`, on other platforms the identity.
+
+The backend also fuses cheap operations, all but divisions and the like, into each operation that reads their result,
+and each computes it again, for every element. `once` ends a computation with a division.
 """
 
 from collections.abc import Callable
@@ -33,7 +36,8 @@ def late(value: Array, first: Array, parts: int = 1) -> Array:
     """Returns the value, which CPUs compute only after another one.
 
     To the value is added a zero times a number of `first`, or times zero where that is not finite. XLA does not see
-    through this: it keeps products of floating-point zeros, for the numbers that have none.
+    through this: it keeps products of floating-point zeros, for the numbers that have none. The zero is a quotient, or
+    whatever reads the value would compute that number again.
 
     Args:
         value: An array, of a floating type.
@@ -41,6 +45,17 @@ def late(value: Array, first: Array, parts: int = 1) -> Array:
         parts: Number of equal parts along the last axis of `first` that may be computed apart from each other.
     """
     result: Array = _late_p.bind(value, first, parts=parts)
+    return result
+
+
+def once(value: Array) -> Array:
+    """Returns the value, which CPUs compute once, however many operations read it; so too its cotangent.
+
+    Args:
+        value: An array, of a floating type. It is divided by ones that XLA does not know to be such, so it should be
+            small beside the arrays that it meets.
+    """
+    result: Array = _once_p.bind(value)
     return result
 
 
@@ -94,9 +109,17 @@ def _late_on_cpu(value: Array, first: Array, *, parts: int) -> Array:
     corner = (1,) * (first.ndim - 1)
     step = first.shape[-1] // parts
     numbers = lax.slice(first, (0,) * first.ndim, (*corner, step * (parts - 1) + 1), (*corner, step))
-    number = jnp.sum(numbers).astype(value.dtype)
-    number = jnp.where(jnp.isfinite(number), number, 0)
-    return lax.add(value, lax.broadcast(lax.mul(number, jnp.zeros((), value.dtype)), value.shape))
+    number = _finite(jnp.sum(numbers).astype(value.dtype))
+    return lax.add(value, lax.broadcast(lax.div(_zero(number), 1 + lax.abs(number)), value.shape))
+
+
+def _finite(value: Array) -> Array:
+    return jnp.where(jnp.isfinite(value), value, 0)
+
+
+def _zero(value: Array) -> Array:
+    """Returns finite numbers times zero, which XLA does not know to be zero."""
+    return lax.mul(value, jnp.zeros_like(value))
 
 
 def _late_batched(operands: Any, axes: Any, *, parts: int) -> tuple[Array, Any]:
@@ -109,6 +132,27 @@ def _late_batched(operands: Any, axes: Any, *, parts: int) -> tuple[Array, Any]:
 def _late_jvp(primals: Any, tangents: Any, *, parts: int) -> tuple[Array, Any]:
     value, first = primals
     return late(value, first, parts), tangents[0]
+
+
+def _once(value: Array) -> Array:
+    return value
+
+
+def _once_on_cpu(value: Array) -> Array:
+    return lax.div(value, 1 + _zero(_finite(value)))  # elementwise: by one number, XLA would multiply with its inverse
+
+
+def _once_jvp(primals: Any, tangents: Any) -> tuple[Array, Any]:
+    (value,), (tangent,) = primals, tangents
+    return once(value), tangent if type(tangent) is ad.Zero else once(tangent)
+
+
+def _once_transpose(cotangent: Any, value: Any) -> list[Any]:
+    return [cotangent if type(cotangent) is ad.Zero else once(cotangent)]
+
+
+def _once_batched(operands: Any, axes: Any) -> tuple[Array, Any]:
+    return once(*operands), axes[0]
 
 
 def _tied(x: Array, w: Array, *, parts: int) -> list[Array]:
@@ -183,5 +227,7 @@ def _primitive(
 
 _late_p = _primitive("late", _value, _value, _late_jvp, _late_batched)
 mlir.register_lowering(_late_p, mlir.lower_fun(_late_on_cpu, multiple_results=False), platform="cpu")
+_once_p = _primitive("once", _once, _once, _once_jvp, _once_batched, _once_transpose)
+mlir.register_lowering(_once_p, mlir.lower_fun(_once_on_cpu, multiple_results=False), platform="cpu")
 _tied_p = _primitive("tied", _tied, _tied, _tied_jvp, _tied_batched, _tied_transpose, several=True)
 _linear_p = _primitive("linear", _linear, _linear_shape, _linear_jvp, _linear_batched, _linear_transpose)

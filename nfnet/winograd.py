@@ -20,22 +20,29 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
-# Transforms of tiles, filters and results: rows of B^T, G and A^T.
-_TILE = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
+from nfnet.ordering import late
+
+# Transforms of tiles, filters and results: rows of B^T, G and A^T, with the last rows of B^T and A^T negated, so that
+# each combination has a part to start from.
+_TILE = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]])
 _FILTER = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
-_RESULT = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
+_RESULT = np.array([[1, 1, 1, 0], [0, 1, -1, 1]])
 _FILTERS = np.kron(_FILTER, _FILTER)  # of filters as rows of nine
 # A filter turned by 180 degrees has the same transform with its first and last row, and column, swapped.
 _TURNED = [4 * row + column for row in (3, 1, 2, 0) for column in (3, 1, 2, 0)]
 
 # The transforms cost as much as they save unless each channel meets so many others.
 _CHANNELS = 128
-# Tiles in a batch that it takes: XLA's library uses further cores only for products of many rows. Gradients, which a
-# backward pass computes side by side, would gain from fewer on, but their programs take XLA longer to compile.
+# Tiles in a batch that it takes: XLA's library uses further cores only for products of many rows. The gradient of
+# filters, which a backward pass computes beside that of images, needs fewer; that of images would gain from fewer too,
+# but less, and programs take XLA longer to compile.
 _TILES = 1024
+_TILES_OF_WEIGHTS = 256
 
 
-def pays(shape: Sequence[int], channels: int, filters: int, groups: int, dtype: jnp.dtype) -> bool:
+def pays(
+    shape: Sequence[int], channels: int, filters: int, groups: int, dtype: jnp.dtype, *, of_weights: bool = False
+) -> bool:
     """Tells whether this is faster than a direct convolution on CPUs.
 
     Args:
@@ -44,11 +51,12 @@ def pays(shape: Sequence[int], channels: int, filters: int, groups: int, dtype: 
         filters: Of all groups.
         groups: Number of groups.
         dtype: Of images and filters; types of less than 32 bits lose too many of them in the transforms.
+        of_weights: Whether the gradient of the filters is asked for.
     """
     batch, height, width, _ = shape
     even = height % 2 == width % 2 == 0
     wide = min(channels, filters // groups) >= _CHANNELS
-    enough = batch * height * width // 4 >= _TILES
+    enough = batch * height * width // 4 >= (_TILES_OF_WEIGHTS if of_weights else _TILES)
     return even and wide and enough and jnp.dtype(dtype).itemsize >= np.dtype(np.float32).itemsize
 
 
@@ -79,14 +87,15 @@ def weight_gradient(
     pixels = [g[:, row::2, column::2] for row in range(2) for column in range(2)]
     spread = [_grouped(part, groups) for part in _combine(np.kron(_RESULT, _RESULT).T, pixels)]
     products = [_product(v, m, (1, 1)) for v, m in zip(_tiles(x, groups), spread, strict=True)]
-    # As a product, this is computed once; a sum would be fused into each of the operations that read it.
+    # As a product, this is computed once; a sum would be fused into each of the operations that read it. A product of
+    # a constant and parts XLA would turn into such a sum.
     flat = jnp.concatenate([one.reshape(1, -1) for one in products])
-    taps = _matrix(_FILTERS.T, flat).reshape(3, 3, *products[0].shape)
+    taps = _matrix(late(jnp.asarray(_FILTERS.T, flat.dtype), g), flat).reshape(3, 3, *products[0].shape)
     return jnp.concatenate([taps[:, :, group] for group in range(groups)], axis=3)
 
 
-def _matrix(matrix: np.ndarray, operand: Array) -> Array:
-    return lax.dot_general(jnp.asarray(matrix, operand.dtype), operand, (((1,), (0,)), ((), ())))
+def _matrix(matrix: Array, operand: Array) -> Array:
+    return lax.dot_general(matrix, operand, (((1,), (0,)), ((), ())))
 
 
 def _product(left: Array, right: Array, contracted: tuple[int, int]) -> Array:
@@ -95,13 +104,12 @@ def _product(left: Array, right: Array, contracted: tuple[int, int]) -> Array:
 
 
 def _combine(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
-    """Returns linear combinations of arrays, one for each row of factors of 1, 0 and -1."""
+    """Returns linear combinations of arrays, one for each row of factors of 1, 0 and -1, at least one of them 1."""
     return [_sum([(factor, part) for factor, part in zip(row, parts, strict=True) if factor]) for row in matrix]
 
 
 def _sum(terms: Sequence[tuple[float, Array]]) -> Array:
-    (factor, total), *rest = terms
-    total = total if factor > 0 else -total
+    (_, total), *rest = sorted(terms, key=lambda term: -term[0])
     for factor, part in rest:
         total = total + part if factor > 0 else total - part
     return total
@@ -120,8 +128,9 @@ def _tiles(x: Array, groups: int) -> list[Array]:
 
 def _filters(w: Array, groups: int) -> list[Array]:
     channels, filters = w.shape[2:]
-    transformed = _matrix(_FILTERS, w.reshape(9, -1)).reshape(16, channels, groups, filters // groups)
-    return [one.swapaxes(0, 1) for one in transformed]
+    grouped = w.reshape(9, channels, groups, filters // groups).swapaxes(1, 2)
+    transformed = _matrix(jnp.asarray(_FILTERS, w.dtype), grouped.reshape(9, -1))
+    return list(transformed.reshape(16, *grouped.shape[1:]))
 
 
 def _results(products: Sequence[Array], like: Array) -> Array:

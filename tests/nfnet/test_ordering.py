@@ -7,7 +7,7 @@ import pytest
 from support.networks import full_jit
 
 from nfnet.layers import gelu_tanh
-from nfnet.ordering import late, lean, tied
+from nfnet.ordering import late, lean, once, tied
 
 
 def product(x, w):
@@ -74,9 +74,35 @@ def test_what_is_late_does_not_depend_on_numbers(number):
         np.testing.assert_array_equal(full_jit(late, static_argnums=2)(value, first, parts), value)
 
 
-def test_only_cpus_wait():
+def test_once_is_the_identity():
+    value = jnp.asarray([[1.5, -0.0, np.inf], [-np.inf, np.nan, 3e38]])
+    for function in (once, jax.vmap(once, 1, 1)):
+        result = full_jit(function)(value)
+        np.testing.assert_array_equal(result, value)
+        np.testing.assert_array_equal(np.signbit(result), np.signbit(value))
+    (x,) = arrays((3, 4))
+    np.testing.assert_array_equal(jax.jit(jax.grad(lambda x: jnp.sum(once(x) ** 2)))(x), 2 * x)
+    np.testing.assert_array_equal(jax.jit(jax.jacfwd(lambda x: once(x) ** 2))(x[0]), jnp.diag(2 * x[0]))
+    assert_same(jax.hessian(lambda x: jnp.sum(once(x) ** 3)), jax.hessian(lambda x: jnp.sum(x**3)), x[0])
+
+
+def test_once_spares_readers_the_computation():
+    def maxima(function):
+        def both(gates, x, y):
+            gates = function(jnp.maximum(gates, 0.5))
+            return x * gates, y + gates
+
+        arrays = jnp.ones(64), jnp.ones((8, 64)), jnp.ones((16, 64))
+        return full_jit(both).lower(*arrays).compile().as_text().count(" maximum(")
+
+    assert maxima(lambda gates: gates) == 2
+    assert maxima(once) == 1
+
+
+@pytest.mark.parametrize("function", [late, lambda value, first: once(value)])
+def test_other_platforms_than_cpus_compute_nothing(function):
     value, first = jnp.ones(3), jnp.ones(3)
-    traced = jax.jit(late).trace(value, first)
+    traced = jax.jit(function).trace(value, first)
     assert "multiply" in traced.lower(lowering_platforms=("cpu",)).as_text()
     for platform in ("cuda", "tpu"):
         assert "multiply" not in traced.lower(lowering_platforms=(platform,)).as_text()

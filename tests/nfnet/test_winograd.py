@@ -79,3 +79,5 @@ def test_is_taken_where_it_pays():
     assert not pays((8, 47, 48, 128), 128, 128, 1, jnp.float32)
     assert not pays((8, 96, 96, 64), 32, 64, 1, jnp.float32)
     assert not pays((8, 48, 48, 128), 128, 128, 1, jnp.bfloat16)
+    assert pays((8, 12, 12, 768), 128, 768, 6, jnp.float32, of_weights=True)
+    assert not pays((8, 6, 6, 768), 128, 768, 6, jnp.float32, of_weights=True)
