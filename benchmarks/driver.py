@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 from types import TracebackType
 from typing import IO, Any
 
@@ -114,22 +115,37 @@ class Measured(dict[str, Any]):
 
 
 def interleave(
-    starts: Sequence[Callable[[], Worker]], rounds: int, say: Callable[[str], None], warm_up: int = 1
+    starts: Sequence[Callable[[], Worker]],
+    rounds: int,
+    say: Callable[[str], None],
+    warm_up: int = 1,
+    compilations: int = 1,
 ) -> list[Measured]:
     """Starts all workers, then lets each take one step a round.
+
+    Each compiles when it starts. Where that happens more than once, all are started in turn; `compile_s` is the median
+    and `compilations` has all.
 
     Args:
         starts: Start one worker each.
         rounds: How many steps of each are kept.
         say: Called with lines of progress.
         warm_up: How many rounds before those are thrown away.
+        compilations: How often each is started; the last ones take the steps.
     """
+    compiling: list[list[float | None]] = [[] for _ in starts]
+    for number in range(1, compilations):
+        for start, known in zip(starts, compiling, strict=True):
+            with start() as worker:
+                known.append(worker.info.get("compile_s"))
+                say(f"compilation {number}/{compilations}: {worker.name} {_written(known[-1])}")
     with ExitStack() as stack:
         workers: list[Worker] = []
         for start in starts:
             worker = stack.enter_context(start())
             say(f"{worker.name}: ready")
             workers.append(worker)
+            compiling[len(workers) - 1].append(worker.info.get("compile_s"))
         times: list[list[float]] = [[] for _ in workers]
         for number in range(warm_up + rounds):
             took = [worker.step() for worker in workers]
@@ -139,6 +155,15 @@ def interleave(
             label = f"round {number - warm_up + 1}/{rounds}" if number >= warm_up else "warm-up"
             say(f"{label}: " + ", ".join(f"{w.name} {t:.4g} s" for w, t in zip(workers, took, strict=True)))
         return [
-            Measured(name=worker.name, steps=kept, **worker.info, **worker.finish())
-            for worker, kept in zip(workers, times, strict=True)
+            Measured(worker.info, name=worker.name, steps=kept, **_compiled(seconds), **worker.finish())
+            for worker, kept, seconds in zip(workers, times, compiling, strict=True)
         ]
+
+
+def _written(seconds: float | None) -> str:
+    return "does not compile" if seconds is None else f"{seconds:.4g} s"
+
+
+def _compiled(seconds: Sequence[float | None]) -> dict[str, Any]:
+    known = [one for one in seconds if one is not None]
+    return {"compile_s": median(known) if known else None, "compilations": known}

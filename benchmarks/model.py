@@ -49,7 +49,12 @@ def known_peak(device_kind: str) -> float | None:
 
 
 def compare(
-    settings: Mapping[str, Any], modes: Sequence[str], timm_python: str | None, rounds: int, env: Mapping[str, str]
+    settings: Mapping[str, Any],
+    modes: Sequence[str],
+    timm_python: str | None,
+    rounds: int,
+    env: Mapping[str, str],
+    compilations: int = 1,
 ) -> dict[str, Any]:
     """Measures all implementations.
 
@@ -59,6 +64,7 @@ def compare(
         timm_python: An interpreter with torch and timm, or None.
         rounds: Steps of each that are kept.
         env: Environment of all workers.
+        compilations: How often each compiles its training step; the median is kept.
     """
     matmul = {"implementation": "matmul", "dtype": settings["dtype"]}
     (product,) = interleave([partial(jax_worker, "matmul", matmul, env)], rounds, say)
@@ -77,7 +83,7 @@ def compare(
             one = {**settings, "implementation": name, "mode": mode}
             starts.append(partial(_torch_worker, str(timm_python), name, one, env))
         say(f"{mode}: starting {len(starts)} workers")
-        measured = interleave(starts, rounds, say)
+        measured = interleave(starts, rounds, say, compilations=compilations if mode == "train" else 1)
         for one in measured:
             versions |= one.get("packages", {})
         results += [
@@ -108,6 +114,7 @@ def _result(mode: str, one: Measured, measured: Sequence[Measured], batch: int, 
         "flops_per_s": rate,
         "share_of_peak": rate / peak,
         "compile_s": one["compile_s"],
+        "compilations": one["compilations"],
         "temp_bytes": one["temp_bytes"],
         "peak_rss_bytes": one["peak_rss_bytes"],
         "steps": one["steps"],
@@ -137,6 +144,9 @@ def _parser() -> argparse.ArgumentParser:
     result.add_argument("--batch", type=positive, help="images a step (8, micro 64)")
     result.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="images (%(default)s)")
     result.add_argument("--rounds", type=positive, default=10, help="steps of each that are kept (%(default)s)")
+    result.add_argument(
+        "--compilations", type=positive, default=3, help="of each training step; the median is kept (%(default)s)"
+    )
     result.add_argument("--modes", default="train,forward", help="either or both of %(default)s")
     result.add_argument("--allocator", choices=("default", "hugepages"), default="default", help="of all workers alike")
     return result
@@ -164,7 +174,9 @@ def _main(arguments: Sequence[str] | None) -> int:
         "released": None if options.released is None else str(options.released.resolve()),
     }
     # timm's interpreter is a link into another installation: resolving it would lose its packages.
-    record = compare(settings, modes, options.timm_python, options.rounds, environment(options.allocator))
+    record = compare(
+        settings, modes, options.timm_python, options.rounds, environment(options.allocator), options.compilations
+    )
     name = "model" + "_micro" * options.micro + "_hugepages" * (options.allocator == "hugepages")
     emit(options.out or RESULTS / f"{name}.json", record, _COLUMNS, rows_of(record))
     return 0

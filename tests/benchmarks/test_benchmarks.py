@@ -22,7 +22,7 @@ import json, sys
 settings = json.loads(sys.argv[1])
 if settings.get("fail"):
     sys.exit("no such network")
-print(json.dumps({"compile_s": 1.0}), flush=True)
+print(json.dumps({"compile_s": settings.get("compiling", [1.0])[0]}), flush=True)
 for number, _ in enumerate(sys.stdin):
     with open(settings["log"], "a") as file:
         file.write(settings["name"])
@@ -78,6 +78,18 @@ def test_workers_step_in_turn(tmp_path: Path) -> None:
     assert log.read_text() == "ABABAB"  # one warm-up and two rounds
     assert (first["steps"], second["steps"]) == ([2.0, 3.0], [20.0, 30.0])
     assert (first["name"], first["compile_s"], first["peak_rss_bytes"]) == ("A", 1.0, 5)
+
+
+def test_workers_compile_in_turn(tmp_path: Path) -> None:
+    lines: list[str] = []
+    first, second = interleave(
+        [fake("A", tmp_path / "log"), fake("B", tmp_path / "log", compiling=[None])], 1, lines.append, compilations=3
+    )
+    assert (first["compile_s"], first["compilations"]) == (1.0, [1.0, 1.0, 1.0])
+    assert (second["compile_s"], second["compilations"]) == (None, [])
+    assert [line.split()[2] for line in lines[:4]] == ["A", "B", "A", "B"]
+    assert lines[1].endswith("B does not compile")
+    assert (first["steps"], second["steps"]) == ([2.0], [2.0])  # the last ones', after a warm-up
 
 
 @pytest.mark.parametrize(("settings", "words"), [({"fail": True}, "no such network"), ({"last": 1}, "out of memory")])
@@ -149,7 +161,7 @@ def test_sweep_grows_one_thing() -> None:
 
 
 def measured() -> dict:
-    one = driver.Measured(name="ours", steps=[1.0, 2.0], macs_per_image=10, compile_s=None)
+    one = driver.Measured(name="ours", steps=[1.0, 2.0], macs_per_image=10, compile_s=None, compilations=[])
     one |= {"temp_bytes": None, "peak_rss_bytes": 2**20}
     result = model._result("train", one, [one], 4, 240.0)
     settings = {"network": "F0", "resolution": 192, "batch": 4, "dtype": "float32", "allocator": "default"}
