@@ -34,8 +34,8 @@ _TURNED = [4 * row + column for row in (3, 1, 2, 0) for column in (3, 1, 2, 0)]
 # The transforms cost as much as they save unless each channel meets so many others.
 _CHANNELS = 128
 # Tiles in a batch that it takes: XLA's library uses further cores only for products of many rows. The gradient of
-# filters, which a backward pass computes beside that of images, needs fewer; that of images would gain from fewer too,
-# but less, and programs take XLA longer to compile.
+# filters, which a backward pass computes beside that of images, needs fewer; that of images would gain too little for
+# the time that XLA takes to compile so many operations.
 _TILES = 1024
 _TILES_OF_WEIGHTS = 256
 
