@@ -141,11 +141,11 @@ def interleave(
                 say(f"compilation {number}/{compilations}: {worker.name} {_written(known[-1])}")
     with ExitStack() as stack:
         workers: list[Worker] = []
-        for start in starts:
+        for start, known in zip(starts, compiling, strict=True):
             worker = stack.enter_context(start())
             say(f"{worker.name}: ready")
             workers.append(worker)
-            compiling[len(workers) - 1].append(worker.info.get("compile_s"))
+            known.append(worker.info.get("compile_s"))
         times: list[list[float]] = [[] for _ in workers]
         for number in range(warm_up + rounds):
             took = [worker.step() for worker in workers]

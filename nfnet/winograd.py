@@ -88,14 +88,10 @@ def weight_gradient(
     spread = [_grouped(part, groups) for part in _combine(np.kron(_RESULT, _RESULT).T, pixels)]
     products = [_product(v, m, (1, 1)) for v, m in zip(_tiles(x, groups), spread, strict=True)]
     # As a product, this is computed once; a sum would be fused into each of the operations that read it. A product of
-    # a constant and parts XLA would turn into such a sum.
+    # a constant and parts XLA would turn into such a sum; what is late is no constant to it.
     flat = jnp.concatenate([one.reshape(1, -1) for one in products])
-    taps = _matrix(late(jnp.asarray(_FILTERS.T, flat.dtype), g), flat).reshape(3, 3, *products[0].shape)
+    taps = lax.dot(late(jnp.asarray(_FILTERS.T, flat.dtype), g), flat).reshape(3, 3, *products[0].shape)
     return jnp.concatenate([taps[:, :, group] for group in range(groups)], axis=3)
-
-
-def _matrix(matrix: Array, operand: Array) -> Array:
-    return lax.dot_general(matrix, operand, (((1,), (0,)), ((), ())))
 
 
 def _product(left: Array, right: Array, contracted: tuple[int, int]) -> Array:
@@ -129,7 +125,7 @@ def _tiles(x: Array, groups: int) -> list[Array]:
 def _filters(w: Array, groups: int) -> list[Array]:
     channels, filters = w.shape[2:]
     grouped = w.reshape(9, channels, groups, filters // groups).swapaxes(1, 2)
-    transformed = _matrix(jnp.asarray(_FILTERS, w.dtype), grouped.reshape(9, -1))
+    transformed = lax.dot(jnp.asarray(_FILTERS, w.dtype), grouped.reshape(9, -1))
     return list(transformed.reshape(16, *grouped.shape[1:]))
 
 

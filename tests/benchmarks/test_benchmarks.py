@@ -22,7 +22,7 @@ import json, sys
 settings = json.loads(sys.argv[1])
 if settings.get("fail"):
     sys.exit("no such network")
-print(json.dumps({"compile_s": settings.get("compiling", [1.0])[0]}), flush=True)
+print(json.dumps({"compile_s": settings.get("compile_s", 1.0)}), flush=True)
 for number, _ in enumerate(sys.stdin):
     with open(settings["log"], "a") as file:
         file.write(settings["name"])
@@ -83,7 +83,7 @@ def test_workers_step_in_turn(tmp_path: Path) -> None:
 def test_workers_compile_in_turn(tmp_path: Path) -> None:
     lines: list[str] = []
     first, second = interleave(
-        [fake("A", tmp_path / "log"), fake("B", tmp_path / "log", compiling=[None])], 1, lines.append, compilations=3
+        [fake("A", tmp_path / "log"), fake("B", tmp_path / "log", compile_s=None)], 1, lines.append, compilations=3
     )
     assert (first["compile_s"], first["compilations"]) == (1.0, [1.0, 1.0, 1.0])
     assert (second["compile_s"], second["compilations"]) == (None, [])

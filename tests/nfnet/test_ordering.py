@@ -1,4 +1,4 @@
-"""The order of backward passes: nothing changes but what waits for what."""
+"""The order of backward passes, and what is computed once: no value or derivative changes."""
 
 import jax
 import jax.numpy as jnp
