@@ -11,7 +11,7 @@ two: `macs` are multiply-adds.
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
@@ -22,6 +22,7 @@ from jax import Array
 from jax.extend import core
 from jax.typing import DTypeLike
 
+from nfnet.convolution import plain_form
 from nfnet.errors import UserError
 from nfnet.model import BlockConfig, NFBlock, NFNet, NFNetConfig, PlusWidth, find_variant
 
@@ -288,6 +289,8 @@ def _count_equation(eqn: core.JaxprEqn) -> Work:
     if name in ("dot_general", "conv_general_dilated"):
         outputs = math.prod(_shape(eqn.outvars[0]))
         return Work(outputs * _terms(eqn), outputs)
+    if (plain := plain_form(eqn.primitive)) is not None:  # however the platform at hand computes it
+        return count(partial(plain, **eqn.params), *(jax.ShapeDtypeStruct(_shape(x), jnp.float32) for x in eqn.invars))
     if name == "while":
         raise NotImplementedError("cannot count a while loop: its trip count is unknown before it runs.")
     inner = [_count(jaxpr) for jaxpr in _inner_jaxprs(eqn)]

@@ -2,17 +2,21 @@
 
 XLA's CPU backend computes grouped convolutions, and above all the gradients of their weights, up to 64
 times slower than the same arithmetic group by group, and 1x1 convolutions slower than a matrix product.
-Accelerators do best with the plain operation. `jax.lax.platform_dependent` chooses when the program is
+Accelerators do best with the plain operation. The form is chosen when the program is
 lowered for its device, so nobody has to say where it will run, and parameters and results are the same.
 
-The matrix product is a primitive of its own for the sake of one transpose. JAX differentiates x w to the
+A convolution is the gradient of one function, linear in images, filters and the result's cotangent, by the last; the
+gradients of images and filters are its others. Each of the three is a primitive with a form for CPUs and one for
+other platforms, and the transposes of each are the other two. So a derivative of any order has the form that suits.
+
+The matrix product is a primitive for the sake of one transpose. JAX differentiates x w to the
 transpose of g^T x, which XLA hands on as a column-major array: whatever reads it beside the row-major weights,
 here the gradient of weight standardization, then walks memory with the stride of a row. x^T g, the same
 numbers, comes row-major.
 
-Convolutions that keep the size of their images are a primitive for a similar reason. The library that XLA's CPU
-backend hands them to keeps to one thread where few channels go in or come out, as in the stem; it declines those
-whose output is larger than their input, and these XLA computes with all threads. So one row more than asked for
+The library that XLA's CPU backend hands convolutions to keeps to one thread where few channels go in or come out, as
+in the stem; it declines those whose output is larger than their input, and these XLA computes with all threads. So
+where images keep their size, one row more than asked for
 is computed and dropped, in both directions. Where many channels meet, nfnet/winograd.py needs fewer multiplications.
 The gradient of few channels through a stride is computed apart for even and odd pixels; XLA would spread them among
 zeros and multiply those too. docs/performance.md has the measurements.
@@ -33,6 +37,8 @@ from jaxtyping import Float
 
 from nfnet import winograd
 from nfnet.ordering import Bilinear, Function, lean, tied
+
+Shape = tuple[int, ...]
 
 # Splitting pays while a group fills a matrix product; past this many groups (depthwise-like layers) the
 # program only grows.
@@ -68,25 +74,18 @@ def conv(
 
 def product(x: Float[Array, "rows channels"], w: Float[Array, "channels filters"]) -> Float[Array, "rows filters"]:
     """Returns x w, the product of two matrices."""
-    return _choose(_product_p.bind, _product, *tied(x, w))
-
-
-def _choose(on_cpu: Bilinear, elsewhere: Bilinear, x: Array, w: Array) -> Array:
-    y: Array = lax.platform_dependent(x, w, cpu=on_cpu, default=elsewhere)
+    y: Array = _product_p.bind(*tied(x, w))
     return y
 
 
+def plain_form(primitive: Primitive) -> Callable[..., Array] | None:
+    """Returns what a primitive of this module computes, written for any platform, or None for other primitives."""
+    return _PLAIN.get(primitive)
+
+
 def _convolve(x: Array, w: Array, *, stride: int, groups: int) -> Array:
-    plain = partial(_plain, stride=stride, groups=groups)
-    if w.shape[:2] == (1, 1) and stride == 1 and groups == 1:
-        return _choose(_pointwise, plain, x, w)
-    if groups <= _MAX_SPLIT and _keeps_size(w, stride):
-        return _choose(partial(_same_p.bind, groups=groups), plain, x, w)
-    if groups == 1 and _halves_few(x, w, stride):
-        return _choose(_half_p.bind, plain, x, w)
-    if 1 < groups <= _MAX_SPLIT:
-        return _choose(partial(_split, partial(_plain, stride=stride), groups=groups), plain, x, w)
-    return plain(x, w)
+    y: Array = _value_p.bind(x, w, stride=stride, groups=groups)
+    return y
 
 
 def _plain(
@@ -102,14 +101,71 @@ def _plain(
     )
 
 
-def _keeps_size(w: Array, stride: int) -> bool:
+def _plain_input_gradient(g: Array, w: Array, *, shape: Shape, stride: int, groups: int) -> Array:
+    images = jax.ShapeDtypeStruct(shape, g.dtype)
+    dx: Array = jax.linear_transpose(lambda x: _plain(x, w, stride=stride, groups=groups), images)(g)[0]
+    return dx
+
+
+def _plain_weight_gradient(x: Array, g: Array, *, shape: Shape, stride: int, groups: int) -> Array:
+    filters = jax.ShapeDtypeStruct(shape, x.dtype)
+    dw: Array = jax.linear_transpose(lambda w: _plain(x, w, stride=stride, groups=groups), filters)(g)[0]
+    return dw
+
+
+def _value(x: Array, w: Array, *, stride: int, groups: int) -> Array:
+    if _is_product(w.shape, stride, groups):
+        return _product(x.reshape(-1, x.shape[3]), w[0, 0]).reshape(*x.shape[:3], w.shape[3])
+    if groups > _MAX_SPLIT:
+        return _plain(x, w, stride=stride, groups=groups)
+    if not _keeps_size(w.shape, stride):
+        return _split(partial(_plain, stride=stride), x, w, groups)
+    if winograd.pays(x.shape, w.shape, groups, x.dtype):
+        return winograd.convolve(x, w, groups)
+    return _split(_keeping_size, x, w, groups)
+
+
+def _input_gradient(g: Array, w: Array, *, shape: Shape, stride: int, groups: int) -> Array:
+    if _is_product(w.shape, stride, groups):
+        return _product(g.reshape(-1, g.shape[3]), w[0, 0], (1, 1)).reshape(shape)
+    if groups > _MAX_SPLIT:
+        return _plain_input_gradient(g, w, shape=shape, stride=stride, groups=groups)
+    if _keeps_size(w.shape, stride):
+        if winograd.pays(shape, w.shape, groups, g.dtype):
+            return winograd.input_gradient(g, w, groups)
+        return _split(lambda g, w: _keeping_size(g, w[::-1, ::-1].swapaxes(2, 3)), g, w, groups)
+    if groups == 1 and _halves_few(shape, w.shape, stride):
+        return _even_and_odd(g, w, shape)
+    one = partial(_plain_input_gradient, shape=(*shape[:3], shape[3] // groups), stride=stride, groups=1)
+    return _split(one, g, w, groups)
+
+
+def _weight_gradient(x: Array, g: Array, *, shape: Shape, stride: int, groups: int) -> Array:
+    if _is_product(shape, stride, groups):
+        return _product(x.reshape(-1, x.shape[3]), g.reshape(-1, g.shape[3]), (0, 0)).reshape(shape)
+    if groups > _MAX_SPLIT:
+        return _plain_weight_gradient(x, g, shape=shape, stride=stride, groups=groups)
+    if _keeps_size(shape, stride) and winograd.pays(x.shape, shape, groups, x.dtype, of_weights=True):
+        return winograd.weight_gradient(x, g, groups)
+    one = partial(_plain_weight_gradient, shape=(*shape[:3], shape[3] // groups), stride=stride, groups=1)
+    return _split(one, x, g, groups)
+
+
+def _is_product(filters: Shape, stride: int, groups: int) -> bool:
+    return (*filters[:2], stride, groups) == (1, 1, 1, 1)
+
+
+def _keeps_size(filters: Shape, stride: int) -> bool:
     """Tells whether filters are odd squares of more than one pixel, moved by one."""
-    return stride == 1 and w.shape[0] == w.shape[1] and w.shape[0] % 2 == 1 and w.shape[0] > 1
+    rows, columns = filters[:2]
+    return stride == 1 and rows == columns and rows % 2 == 1 and rows > 1
 
 
-def _pointwise(x: Array, w: Array) -> Array:
-    y: Array = _product_p.bind(x.reshape(-1, x.shape[-1]), w[0, 0])
-    return y.reshape(*x.shape[:-1], w.shape[-1])
+def _halves_few(images: Shape, filters: Shape, stride: int) -> bool:
+    """Tells whether 3x3 filters halve images of even sides and of few channels."""
+    _, height, width, channels = images
+    even = height % 2 == width % 2 == 0
+    return tuple(filters[:2]) == (3, 3) and stride == 2 and even and _TINY < channels < _WIDE
 
 
 def _product(x: Array, w: Array, contracted: tuple[int, int] = (1, 0)) -> Array:
@@ -117,62 +173,22 @@ def _product(x: Array, w: Array, contracted: tuple[int, int] = (1, 0)) -> Array:
     return lax.dot_general(x, w, (((left,), (right,)), ((), ())))
 
 
-def _halves_few(x: Array, w: Array, stride: int) -> bool:
-    """Tells whether 3x3 filters halve images of even sides and of few channels."""
-    even = x.shape[1] % 2 == x.shape[2] % 2 == 0
-    return w.shape[:2] == (3, 3) and stride == 2 and even and _TINY < x.shape[3] < _WIDE
-
-
 def _split(one: Bilinear, x: Array, w: Array, groups: int) -> Array:
-    """Computes a function of images and filters, or of images and gradients, group by group."""
+    """Computes a function of two arrays with groups of channels in their last axes, group by group."""
     if groups == 1:
         return one(x, w)
     pairs = zip(jnp.split(x, groups, axis=3), jnp.split(w, groups, axis=3), strict=True)
     return jnp.concatenate([one(xg, wg) for xg, wg in pairs], axis=3)
 
 
-def _same(x: Array, w: Array, *, groups: int) -> Array:
-    if _by_winograd(x, w, groups):
-        return winograd.convolve(x, w, groups)
-    return _split(_same_direct, x, w, groups)
-
-
-def _same_input_gradient(g: Array, x: ad.UndefinedPrimal, w: Array, *, groups: int) -> Array:
-    if _by_winograd(x.aval, w, groups):
-        return winograd.input_gradient(g, w, groups)
-    return _split(lambda g, w: _same_direct(g, w[::-1, ::-1].swapaxes(2, 3)), g, w, groups)
-
-
-def _same_weight_gradient(g: Array, x: Array, w: ad.UndefinedPrimal, *, groups: int) -> Array:
-    if _by_winograd(x, w.aval, groups, of_weights=True):
-        return winograd.weight_gradient(x, g, groups)
-    return _split(partial(_direct_weight_gradient, w=w.aval, stride=1), x, g, groups)
-
-
-def _direct_weight_gradient(x: Array, g: Array, *, w: Any, stride: int) -> Array:
-    """Returns the gradient of as many of the filters w as g has channels."""
-    filters = w.update(shape=(*w.shape[:3], g.shape[3]))
-    dw: Array = jax.linear_transpose(partial(_plain, x, stride=stride), filters)(g)[0]
-    return dw
-
-
-def _by_winograd(x: Any, w: Any, groups: int, *, of_weights: bool = False) -> bool:
-    channels, filters = w.shape[2:]
-    return w.shape[0] == 3 and winograd.pays(x.shape, channels, filters, groups, x.dtype, of_weights=of_weights)
-
-
-def _same_direct(x: Array, w: Array) -> Array:
+def _keeping_size(x: Array, w: Array) -> Array:
     if min(w.shape[2:]) >= _WIDE or max(w.shape[2:]) <= _TINY:
         return _plain(x, w)
     side = w.shape[0] // 2
     return _plain(x, w, padding=((side, side + 1), (side, side)))[:, : x.shape[1]]
 
 
-def _half(x: Array, w: Array) -> Array:
-    return _plain(x, w, stride=2)
-
-
-def _half_input_gradient(g: Array, x: ad.UndefinedPrimal, w: Array) -> Array:
+def _even_and_odd(g: Array, w: Array, shape: Shape) -> Array:
     """Computes the pixels of even and odd rows and columns apart: the nine taps fall to them as 4, 2, 2 and 1."""
     taps = {"even": slice(2, None, -2), "odd": slice(1, 2)}
     turned = w.swapaxes(2, 3)
@@ -182,44 +198,95 @@ def _half_input_gradient(g: Array, x: ad.UndefinedPrimal, w: Array) -> Array:
         return _plain(g, filters, padding=[(side - 1, 0) for side in filters.shape[:2]])
 
     rows = [jnp.stack([pixels(row, column) for column in taps], axis=3) for row in taps]
-    return jnp.stack(rows, axis=2).reshape(x.aval.shape)
-
-
-def _half_weight_gradient(g: Array, x: Array, w: ad.UndefinedPrimal) -> Array:
-    return _direct_weight_gradient(x, g, w=w.aval, stride=2)
+    return jnp.stack(rows, axis=2).reshape(shape)
 
 
 def _bilinear(
     name: str,
     function: Callable[..., Array],
+    shape: Callable[..., Sequence[int]],
     left: Callable[..., Array],
     right: Callable[..., Array],
-    *,
-    stride: int = 1,
+    on_cpu: Callable[..., Array] | None = None,
 ) -> Primitive:
-    """Makes a primitive of a bilinear function whose transposes, in either operand, are given.
+    """Makes a primitive of a bilinear function.
 
-    The result has the shape of the first operand, but for its sides, divided by the stride, and its last axis, which
-    is the second's.
+    Args:
+        name: Its name.
+        function: Of two arrays, and of parameters by name.
+        shape: Returns the result's shape, from what describes the arrays, and the parameters.
+        left: The transpose in the first array.
+        right: The transpose in the second array.
+        on_cpu: What CPUs compute in place of the function.
     """
 
-    def shape(x: Any, w: Any, **parameters: Any) -> Any:
-        return x.update(shape=(x.shape[0], *(side // stride for side in x.shape[1:-1]), w.shape[-1]))
+    def chosen(x: Array, w: Array, **parameters: Any) -> Array:
+        forms = {"cpu": partial(on_cpu, **parameters)} if on_cpu else {}
+        y: Array = lax.platform_dependent(x, w, **forms, default=partial(function, **parameters))
+        return y
+
+    def described(x: Any, w: Any, **parameters: Any) -> Any:
+        return x.update(shape=tuple(shape(x, w, **parameters)))
 
     def batched(operands: Any, axes: Any, **parameters: Any) -> tuple[Array, int]:
-        return jax.vmap(partial(function, **parameters), axes)(*operands), 0
+        return jax.vmap(partial(chosen, **parameters), axes)(*operands), 0
 
     primitive = Primitive(name)
-    primitive.def_impl(function)
-    primitive.def_abstract_eval(shape)
+    primitive.def_impl(chosen)
+    primitive.def_abstract_eval(described)
     mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
+    if on_cpu:
+        mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=False), platform="cpu")
     ad.defbilinear(primitive, left, right)
     batching.primitive_batchers[primitive] = batched
     return primitive
 
 
-_product_p = _bilinear(
-    "product", _product, lambda g, x, w: _product(g, w, (1, 1)), lambda g, x, w: _product(x, g, (0, 0))
+_product_p: Primitive = _bilinear(
+    "product",
+    _product,
+    lambda x, w: (x.shape[0], w.shape[1]),
+    lambda g, x, w: _product(g, w, (1, 1)),
+    lambda g, x, w: _product(x, g, (0, 0)),
 )
-_same_p = _bilinear("same_convolution", _same, _same_input_gradient, _same_weight_gradient)
-_half_p = _bilinear("halving_convolution", _half, _half_input_gradient, _half_weight_gradient, stride=2)
+
+
+def _value_shape(x: Any, w: Any, *, stride: int, groups: int) -> Shape:
+    batch, height, width, _ = x.shape
+    return batch, -(-height // stride), -(-width // stride), w.shape[3]
+
+
+def _given_shape(x: Any, w: Any, *, shape: Shape, stride: int, groups: int) -> Shape:
+    return shape
+
+
+_value_p: Primitive = _bilinear(
+    "convolution",
+    _plain,
+    _value_shape,
+    lambda g, x, w, **how: _input_gradient_p.bind(g, w, shape=x.aval.shape, **how),
+    lambda g, x, w, **how: _weight_gradient_p.bind(x, g, shape=w.aval.shape, **how),
+    on_cpu=_value,
+)
+_input_gradient_p: Primitive = _bilinear(
+    "convolution_input_gradient",
+    _plain_input_gradient,
+    _given_shape,
+    lambda x, g, w, *, shape, **how: _value_p.bind(x, w, **how),
+    lambda x, g, w, *, shape, **how: _weight_gradient_p.bind(x, g, shape=w.aval.shape, **how),
+    on_cpu=_input_gradient,
+)
+_weight_gradient_p: Primitive = _bilinear(
+    "convolution_weight_gradient",
+    _plain_weight_gradient,
+    _given_shape,
+    lambda w, x, g, *, shape, **how: _input_gradient_p.bind(g, w, shape=x.aval.shape, **how),
+    lambda w, x, g, *, shape, **how: _value_p.bind(x, w, **how),
+    on_cpu=_weight_gradient,
+)
+_PLAIN: dict[Primitive, Callable[..., Array]] = {
+    _product_p: _product,
+    _value_p: _plain,
+    _input_gradient_p: _plain_input_gradient,
+    _weight_gradient_p: _plain_weight_gradient,
+}

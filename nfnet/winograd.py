@@ -41,23 +41,22 @@ _TILES_OF_WEIGHTS = 256
 
 
 def pays(
-    shape: Sequence[int], channels: int, filters: int, groups: int, dtype: jnp.dtype, *, of_weights: bool = False
+    images: Sequence[int], filters: Sequence[int], groups: int, dtype: jnp.dtype, *, of_weights: bool = False
 ) -> bool:
     """Tells whether this is faster than a direct convolution on CPUs.
 
     Args:
-        shape: Of the images, NHWC.
-        channels: Of a group's images.
-        filters: Of all groups.
+        images: Their shape, NHWC.
+        filters: Their shape, HWIO; they move by one pixel.
         groups: Number of groups.
         dtype: Of images and filters; types of less than 32 bits lose too many of them in the transforms.
         of_weights: Whether the gradient of the filters is asked for.
     """
-    batch, height, width, _ = shape
-    even = height % 2 == width % 2 == 0
-    wide = min(channels, filters // groups) >= _CHANNELS
+    batch, height, width, _ = images
+    fitting = filters[0] == 3 and height % 2 == width % 2 == 0
+    wide = min(filters[2], filters[3] // groups) >= _CHANNELS
     enough = batch * height * width // 4 >= (_TILES_OF_WEIGHTS if of_weights else _TILES)
-    return even and wide and enough and jnp.dtype(dtype).itemsize >= np.dtype(np.float32).itemsize
+    return fitting and wide and enough and jnp.dtype(dtype).itemsize >= np.dtype(np.float32).itemsize
 
 
 @jax.named_scope("winograd")

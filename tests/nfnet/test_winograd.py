@@ -58,7 +58,7 @@ def test_is_the_direct_convolution(batch, height, width, groups, channels, filte
 @pytest.mark.parametrize(("batch", "side", "groups"), [(4, 32, 1), (16, 16, 2)])
 def test_layers_of_a_network_stay_within_rounding(batch, side, groups):
     """At these sizes conv takes it."""
-    assert winograd.pays((batch, side, side, groups * 128), 128, groups * 128, groups, jnp.float32)
+    assert winograd.pays((batch, side, side, groups * 128), (3, 3, 128, groups * 128), groups, jnp.float32)
     x, w, g = operands(batch, side, side, groups, 128, 128, jnp.float32)
     value, pullback = jax.vjp(lambda x, w: conv(x, w, groups=groups, activation=gelu_tanh), x, w)
     exact = [one.astype(np.float64) for one in map(np.asarray, (x, w, g))]
@@ -72,12 +72,12 @@ def test_layers_of_a_network_stay_within_rounding(batch, side, groups):
 
 def test_is_taken_where_it_pays():
     pays = winograd.pays
-    assert pays((8, 48, 48, 128), 128, 128, 1, jnp.float32)
-    assert pays((8, 24, 24, 256), 128, 256, 2, jnp.float32)
+    assert pays((8, 48, 48, 128), (3, 3, 128, 128), 1, jnp.float32)
+    assert pays((8, 24, 24, 256), (3, 3, 128, 256), 2, jnp.float32)
     # Few tiles, odd sides, few channels, short types.
-    assert not pays((8, 12, 12, 768), 128, 768, 6, jnp.float32)
-    assert not pays((8, 47, 48, 128), 128, 128, 1, jnp.float32)
-    assert not pays((8, 96, 96, 64), 32, 64, 1, jnp.float32)
-    assert not pays((8, 48, 48, 128), 128, 128, 1, jnp.bfloat16)
-    assert pays((8, 12, 12, 768), 128, 768, 6, jnp.float32, of_weights=True)
-    assert not pays((8, 6, 6, 768), 128, 768, 6, jnp.float32, of_weights=True)
+    assert not pays((8, 12, 12, 768), (3, 3, 128, 768), 6, jnp.float32)
+    assert not pays((8, 47, 48, 128), (3, 3, 128, 128), 1, jnp.float32)
+    assert not pays((8, 96, 96, 64), (3, 3, 32, 64), 1, jnp.float32)
+    assert not pays((8, 48, 48, 128), (3, 3, 128, 128), 1, jnp.bfloat16)
+    assert pays((8, 12, 12, 768), (3, 3, 128, 768), 6, jnp.float32, of_weights=True)
+    assert not pays((8, 6, 6, 768), (3, 3, 128, 768), 6, jnp.float32, of_weights=True)
