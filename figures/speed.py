@@ -51,17 +51,18 @@ def draw(speeds: pd.DataFrame) -> Figure:
             axes.set_xlim(0, float(shown.seconds_high.max()) * 1.1)
             axes.locator_params(axis="x", nbins=4)
             first = of_file.iloc[0]
-            pages = "\nmemory in large pages" if first.allocator == "hugepages" else ""
-            axes.set_xlabel(f"{title}, {first.network} at {first.resolution} px{pages} (s)")
+            how = [first.cpu] * (len(set(speeds.cpu)) > 1) + ["large pages"] * (first.allocator == "hugepages")
+            below = f"\n{', '.join(how)}" if how else ""
+            axes.set_xlabel(f"{title}, {first.network} at {first.resolution} px{below} (s)")
     ours = speeds[(speeds.implementation == "ours") & speeds.speedup.notna() & (speeds.allocator == "default")]
     words = [
-        f"{one.network}, {_MODES[str(one.mode)].lower()}: {one.speedup:.1f} times the released code's speed"
-        for one in ours.itertuples()
+        f"{network}, {_MODES[str(mode)].lower()} {' and '.join(f'{one:.1f}' for one in of_one.speedup)}"
+        for (network, mode), of_one in ours.groupby(["network", "mode"], sort=False)
     ]
     style.headline(
         figure,
         "Speed side by side" if files else "No speeds have been recorded",
-        "; ".join(words) + "." if words else f"To measure: {COMMAND}.",
+        "Times the released code's speed: " + "; ".join(words) + "." if words else f"To measure: {COMMAND}.",
     )
     return figure
 

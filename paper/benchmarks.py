@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ COMMAND = "python -m benchmarks.model --released CHECKOUT --timm-python PYTHON"
 COLUMNS = (
     "file", "network", "resolution", "batch", "dtype", "allocator", "mode", "implementation", "seconds", "seconds_low",
     "seconds_high", "speedup", "speedup_low", "speedup_high", "temp_bytes", "peak_rss_bytes", "compile_s",
-    "share_of_peak", "machine",
+    "share_of_peak", "cpu", "machine",
 )  # fmt: skip
 MODES = ("train", "forward")
 
@@ -27,9 +28,9 @@ MODES = ("train", "forward")
 def load_speeds(directory: Path = RESULTS) -> pd.DataFrame:
     """Loads every ``model*.json``, a row for each mode and implementation; none gives an empty table.
 
-    Columns: ``COLUMNS``; ``allocator`` is "default" or "hugepages", for all implementations of a file alike;
-    ``seconds`` and ``speedup`` over the released code are medians with their range, a speed-up is NaN where the
-    released code was not measured.
+    Columns: ``COLUMNS``; ``cpu`` is the maker's name without its marks; ``allocator`` is "default" or "hugepages", for
+    all implementations of a file alike; ``seconds`` and ``speedup`` over the released code are medians with their
+    range, a speed-up is NaN where the released code was not measured.
 
     Raises:
         UserError: If a file is malformed; the sentence names file and field.
@@ -55,6 +56,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             "file": path.name,
             "network": f"NFNet-{network}" if isinstance(network, str) else "small network",
             **{key: settings[key] for key in ("resolution", "batch", "dtype", "allocator")},
+            "cpu": re.sub(r"\((R|TM)\)", "", str(record["machine"]["cpu"])),
             "machine": machine_line(record["machine"]),
         }
         rows = [{**shared, **_row(one, path)} for one in record["results"]]
