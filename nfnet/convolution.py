@@ -2,8 +2,8 @@
 
 XLA's CPU backend computes grouped convolutions, and above all the gradients of their weights, up to 64
 times slower than the same arithmetic group by group, and 1x1 convolutions slower than a matrix product.
-Accelerators do best with the plain operation. The form is chosen when the program is
-lowered for its device, so nobody has to say where it will run, and parameters and results are the same.
+Accelerators do best with the plain operation. The form is chosen when the program is lowered for its device, so
+nobody has to say where it will run, and parameters and results are the same.
 
 A convolution is the gradient of one function, linear in images, filters and the result's cotangent, by the last; the
 gradients of images and filters are its others. Each of the three is a primitive with a form for CPUs and one for
@@ -16,8 +16,8 @@ numbers, comes row-major.
 
 The library that XLA's CPU backend hands convolutions to keeps to one thread where few channels go in or come out, as
 in the stem; it declines those whose output is larger than their input, and these XLA computes with all threads. So
-where images keep their size, one row more than asked for
-is computed and dropped, in both directions. Where many channels meet, nfnet/winograd.py needs fewer multiplications.
+where images keep their size, one row more than asked for is computed and dropped, in both directions. Where many
+channels meet, nfnet/winograd.py needs fewer multiplications.
 The gradient of few channels through a stride is computed apart for even and odd pixels; XLA would spread them among
 zeros and multiply those too. docs/performance.md has the measurements.
 
