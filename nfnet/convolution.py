@@ -5,9 +5,10 @@ times slower than the same arithmetic group by group, and 1x1 convolutions slowe
 Accelerators do best with the plain operation. The form is chosen when the program is lowered for its device, so
 nobody has to say where it will run, and parameters and results are the same.
 
-A convolution is the gradient of one function, linear in images, filters and the result's cotangent, by the last; the
-gradients of images and filters are its others. Each of the three is a primitive with a form for CPUs and one for
-other platforms, and the transposes of each are the other two. So a derivative of any order has the form that suits.
+One function, linear in images, filters and the result's cotangent, has three gradients: by the cotangent it is the
+convolution, by the others the gradients of images and of filters. Each of the three is a primitive with a form for
+CPUs and one for other platforms, and the transposes of each are the other two. So a derivative of any order has the
+form that suits.
 
 The matrix product is a primitive for the sake of one transpose. JAX differentiates x w to the
 transpose of g^T x, which XLA hands on as a column-major array: whatever reads it beside the row-major weights,
@@ -204,7 +205,7 @@ def _even_and_odd(g: Array, w: Array, shape: Shape) -> Array:
 def _bilinear(
     name: str,
     function: Callable[..., Array],
-    shape: Callable[..., Sequence[int]],
+    shape: Callable[..., Shape],
     left: Callable[..., Array],
     right: Callable[..., Array],
     on_cpu: Callable[..., Array] | None = None,
@@ -226,7 +227,7 @@ def _bilinear(
         return y
 
     def described(x: Any, w: Any, **parameters: Any) -> Any:
-        return x.update(shape=tuple(shape(x, w, **parameters)))
+        return x.update(shape=shape(x, w, **parameters))
 
     def batched(operands: Any, axes: Any, **parameters: Any) -> tuple[Array, int]:
         return jax.vmap(partial(chosen, **parameters), axes)(*operands), 0
