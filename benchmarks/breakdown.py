@@ -27,7 +27,7 @@ __all__ = ["KINDS", "classify", "durations", "kinds", "main", "profile"]
 KINDS = {
     "convolution": "3x3 convolutions",
     "dot": "1x1 convolutions and dense layers",
-    "winograd": "transforms of tiles, filters and results, for 3x3 convolutions",
+    "winograd": "transforms and copies around the products of 3x3 convolutions",
     "reduce": "sums: statistics, norms, biases, gates",
     "transpose": "transposed copies, for gradients",
     "weights": "elementwise on weights: standardization, clipping, update",
@@ -59,7 +59,7 @@ def kinds(program: str, weights: frozenset[tuple[int, ...]]) -> dict[str, str]:
         called = re.search(r"calls=%?([\w.\-]+)", instruction.string)
         operations = {one[3] for one in bodies[called[1]]} if called else {operation}
         kind = "" if operation in _CONTAINERS else classify(operations, shape, weights)
-        if kind and re.search(r'op_name="[^"]*\bwinograd\b', instruction.string):  # the scope of nfnet/winograd.py
+        if kind and re.search(r'op_name="[^"]*\b(winograd|patches)\b', instruction.string):  # named scopes
             kind = "convolution" if _is_large_product(operations, shape) else "winograd"
         result[name] = kind
     return result

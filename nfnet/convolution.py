@@ -18,7 +18,7 @@ numbers, comes row-major.
 The library that XLA's CPU backend hands convolutions to keeps to one thread where few channels go in or come out, as
 in the stem; it declines those whose output is larger than their input, and these XLA computes with all threads. So
 where images keep their size, one row more than asked for is computed and dropped, in both directions. Where many
-channels meet, nfnet/winograd.py needs fewer multiplications.
+channels meet, nfnet/winograd.py needs fewer multiplications; nfnet/patches.py has the gradient of other 3x3 filters.
 The gradient of few channels through a stride is computed apart for even and odd pixels; XLA would spread them among
 zeros and multiply those too. docs/performance.md has the measurements.
 
@@ -36,7 +36,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Float
 
-from nfnet import winograd
+from nfnet import patches, winograd
 from nfnet.ordering import Bilinear, Function, lean, tied
 
 Shape = tuple[int, ...]
@@ -148,6 +148,8 @@ def _weight_gradient(x: Array, g: Array, *, shape: Shape, stride: int, groups: i
         return _plain_weight_gradient(x, g, shape=shape, stride=stride, groups=groups)
     if _keeps_size(shape, stride) and winograd.pays(x.shape, shape, groups, x.dtype, of_weights=True):
         return winograd.weight_gradient(x, g, groups)
+    if patches.pays(shape):
+        return patches.weight_gradient(x, g, stride, groups)
     one = partial(_plain_weight_gradient, shape=(*shape[:3], shape[3] // groups), stride=stride, groups=1)
     return _split(one, x, g, groups)
 

@@ -5,8 +5,8 @@ Lavin and Gray 2016 (arXiv 1509.09308), Section 4.1. Images are cut into overlap
 16 products of matrices, each with a quarter of the pixels as rows, take the place of nine with all, 4/9 of the
 multiplications. Both gradients are of the same kind.
 
-Each of the 16 transformed tiles is an array of its own, [group, tile, channel], and its product too: XLA then fuses
-every transform into one loop over contiguous channels, and no group is cut out or put together again.
+The 16 transformed tiles are one array, [tile and group, pixel, channel], joined along its first axis: XLA fuses each
+transform into one operation of loops over contiguous channels, all products are one, and no group is cut out.
 
 Results differ from those of the direct convolution by rounding. An infinite pixel makes the others of its tiles
 undefined.
@@ -33,11 +33,10 @@ _TURNED = [4 * row + column for row in (3, 1, 2, 0) for column in (3, 1, 2, 0)]
 
 # The transforms cost as much as they save unless each channel meets so many others.
 _CHANNELS = 128
-# Tiles in a batch that it takes: XLA's library uses further cores only for products of many rows. The gradient of
-# filters, which a backward pass computes beside that of images, needs fewer; that of images would gain too little for
-# the time that XLA takes to compile so many operations.
+# Tiles in a batch that it takes: XLA's library uses further cores only for products of many rows. It has another
+# product for the gradient of filters, which takes them at fewer.
 _TILES = 1024
-_TILES_OF_WEIGHTS = 256
+_TILES_OF_WEIGHTS = 64
 
 
 def pays(
@@ -64,8 +63,7 @@ def convolve(
     x: Float[Array, "batch height width channels"], w: Float[Array, "3 3 channels_per_group filters"], groups: int
 ) -> Float[Array, "batch height width filters"]:
     """Convolves images of even sides with 3x3 filters, stride 1, SAME padding."""
-    products = [_product(v, u, (2, 1)) for v, u in zip(_tiles(x, groups), _filters(w, groups), strict=True)]
-    return _results(products, x)
+    return _results(_product(_tiles(x, groups), _filters(w, groups, _FILTERS), (2, 1)), x)
 
 
 @jax.named_scope("winograd")
@@ -73,9 +71,7 @@ def input_gradient(
     g: Float[Array, "batch height width filters"], w: Float[Array, "3 3 channels_per_group filters"], groups: int
 ) -> Float[Array, "batch height width channels"]:
     """Returns the gradient of the images, from that of the result: its convolution with the turned filters."""
-    filters = _filters(w, groups)
-    turned = [filters[i] for i in _TURNED]
-    return _results([_product(v, u, (2, 2)) for v, u in zip(_tiles(g, groups), turned, strict=True)], g)
+    return _results(_product(_tiles(g, groups), _filters(w, groups, _FILTERS[_TURNED]), (2, 2)), g)
 
 
 @jax.named_scope("winograd")
@@ -84,12 +80,11 @@ def weight_gradient(
 ) -> Float[Array, "3 3 channels_per_group filters"]:
     """Returns the gradient of the filters, from the images and the gradient of the result."""
     pixels = [g[:, row::2, column::2] for row in range(2) for column in range(2)]
-    spread = [_grouped(part, groups) for part in _combine(np.kron(_RESULT, _RESULT).T, pixels)]
-    products = [_product(v, m, (1, 1)) for v, m in zip(_tiles(x, groups), spread, strict=True)]
+    products = _product(_tiles(x, groups), _transformed(np.kron(_RESULT, _RESULT).T, pixels, groups), (1, 1))
     # As a product, this is computed once; a sum would be fused into each of the operations that read it. A product of
     # a constant and parts XLA would turn into such a sum; what is late is no constant to it.
-    flat = jnp.concatenate([one.reshape(1, -1) for one in products])
-    taps = lax.dot(late(jnp.asarray(_FILTERS.T, flat.dtype), g), flat).reshape(3, 3, *products[0].shape)
+    constant = late(jnp.asarray(_FILTERS.T, products.dtype), g)
+    taps = lax.dot(constant, products.reshape(16, -1)).reshape(3, 3, groups, *products.shape[1:])
     return jnp.concatenate([taps[:, :, group] for group in range(groups)], axis=3)
 
 
@@ -110,28 +105,36 @@ def _sum(terms: Sequence[tuple[float, Array]]) -> Array:
     return total
 
 
-def _grouped(part: Array, groups: int) -> Float[Array, "groups tiles channels_per_group"]:
-    return part.reshape(-1, groups, part.shape[-1] // groups).swapaxes(0, 1)
+def _transformed(
+    matrix: np.ndarray, parts: Sequence[Array], groups: int
+) -> Float[Array, "sixteen_groups tiles channels_per_group"]:
+    """Returns the 16 combinations of arrays, each cut into its groups."""
+    combined = [part.reshape(-1, groups, part.shape[3] // groups).swapaxes(0, 1) for part in _combine(matrix, parts)]
+    # XLA leaves more than eight arrays apart when it joins them; four times four take it twice as long to compile.
+    return jnp.stack([jnp.concatenate(combined[:8]), jnp.concatenate(combined[8:])]).reshape(
+        16 * groups, *combined[0].shape[1:]
+    )
 
 
-def _tiles(x: Array, groups: int) -> list[Array]:
+def _tiles(x: Array, groups: int) -> Float[Array, "sixteen_groups tiles channels_per_group"]:
     _, height, width, _ = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     pixels = [padded[:, i : i + height - 1 : 2, j : j + width - 1 : 2] for i in range(4) for j in range(4)]
-    return [_grouped(part, groups) for part in _combine(np.kron(_TILE, _TILE), pixels)]
+    return _transformed(np.kron(_TILE, _TILE), pixels, groups)
 
 
-def _filters(w: Array, groups: int) -> list[Array]:
+def _filters(
+    w: Array, groups: int, transform: np.ndarray
+) -> Float[Array, "sixteen_groups channels_per_group filters_per_group"]:
     channels, filters = w.shape[2:]
     grouped = w.reshape(9, channels, groups, filters // groups).swapaxes(1, 2)
-    transformed = lax.dot(jnp.asarray(_FILTERS, w.dtype), grouped.reshape(9, -1))
-    return list(transformed.reshape(16, *grouped.shape[1:]))
+    return lax.dot(jnp.asarray(transform, w.dtype), grouped.reshape(9, -1)).reshape(16 * groups, channels, -1)
 
 
-def _results(products: Sequence[Array], like: Array) -> Array:
+def _results(products: Float[Array, "sixteen_groups tiles filters_per_group"], like: Array) -> Array:
     batch, height, width, _ = like.shape
-    groups, _, filters = products[0].shape
-    parts = [part.swapaxes(0, 1).reshape(batch, height // 2, width // 2, groups, filters) for part in products]
+    tiles = products.reshape(16, -1, *products.shape[1:]).swapaxes(1, 2)
+    parts = [part.reshape(batch, height // 2, width // 2, *part.shape[1:]) for part in tiles]
     pixels = _combine(np.kron(_RESULT, _RESULT), parts)
     rows = [jnp.stack(pixels[2 * row : 2 * row + 2], axis=3) for row in range(2)]
     return jnp.stack(rows, axis=2).reshape(batch, height, width, -1)

@@ -44,8 +44,8 @@ def test_winograds_products_are_convolutions_and_the_rest_of_it_transforms():
     program = jax.jit(lambda x, w: winograd.convolve(x, w, 2)).lower(x, w).compile().as_text()
     entry = program[program.index("ENTRY") :]
     found = [kind for name, kind in kinds(program, frozenset()).items() if f"%{name} = " in entry]
-    assert found.count("convolution") == 16
-    assert found.count("winograd") > 16
+    assert found.count("convolution") == 1
+    assert found.count("winograd") >= 3  # tiles, filters, results
     assert not {"dot", "transpose"} & set(found)
 
 

@@ -80,4 +80,5 @@ def test_is_taken_where_it_pays():
     assert not pays((8, 96, 96, 64), (3, 3, 32, 64), 1, jnp.float32)
     assert not pays((8, 48, 48, 128), (3, 3, 128, 128), 1, jnp.bfloat16)
     assert pays((8, 12, 12, 768), (3, 3, 128, 768), 6, jnp.float32, of_weights=True)
-    assert not pays((8, 6, 6, 768), (3, 3, 128, 768), 6, jnp.float32, of_weights=True)
+    assert pays((8, 6, 6, 768), (3, 3, 128, 768), 6, jnp.float32, of_weights=True)
+    assert not pays((4, 6, 6, 768), (3, 3, 128, 768), 6, jnp.float32, of_weights=True)
