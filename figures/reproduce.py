@@ -1,7 +1,7 @@
 """``python -m figures.reproduce``: every figure, table and verdict from the logged results.
 
-Work is shared by ``--jobs`` processes. Fits, costs and measurements go through :mod:`paper.memory` in ``OUT/memory``,
-so that none is computed twice, be it by two processes or by two runs of the same code on the same data.
+Work is shared by ``--jobs`` processes. Fits, costs, measurements and figures go through :mod:`paper.memory` in
+``OUT/memory``, so that none is computed twice, be it by two processes or by two runs of the same code on the same data.
 
 Exit codes: 0 done; 1 a computed verdict differs from the recorded one; 2 bad data or a folder that cannot be written
 (one sentence on standard error); 130 interrupted.
@@ -97,17 +97,17 @@ def _study(data: Path | None) -> Study:
     return writing.study_of(data)
 
 
-def _draw(name: str, out: Path, data: Path | None) -> list[Path]:
+def _draw(name: str, out: Path, data: Path | None, inputs: bytes) -> list[Path]:
     """In a helper: draws one figure."""
     from paper.memory import remembering
 
     with remembering(out / "memory"):
-        return writing.write(_study(data), [name], out / "figures", report=lambda _: None)
+        return writing.write(_study(data), [name], out / "figures", report=lambda _: None, inputs=inputs)
 
 
 @contextmanager
 def _drawing(
-    study: Study, helpers: Executor | None, count: int, out: Path, data: Path | None
+    study: Study, helpers: Executor | None, count: int, out: Path, data: Path | None, inputs: bytes
 ) -> Iterator[Callable[[], dict[str, list[Path]]]]:
     """Draws figures in ``count`` helpers meanwhile.
 
@@ -119,13 +119,13 @@ def _drawing(
     def beside() -> None:
         assert helpers is not None
         for name in _taken(left.popleft):
-            drawn[name] = helpers.submit(_draw, name, out, data).result()
+            drawn[name] = helpers.submit(_draw, name, out, data, inputs).result()
             for path in drawn[name]:
                 _say(path)
 
     def here() -> dict[str, list[Path]]:
         for name in _taken(left.pop):  # helpers draw from the other end
-            drawn[name] = writing.write(study, [name], out / "figures", report=_say)
+            drawn[name] = writing.write(study, [name], out / "figures", report=_say, inputs=inputs)
         for helping in keeping_busy:
             helping.result()
         return drawn
@@ -149,12 +149,16 @@ def _taken(take: Callable[[], str]) -> Iterator[str]:
 
 
 def _run(out: Path, data: Path | None, jobs: int) -> int:
-    with _helpers(jobs - 1) as helpers:
-        study = writing.study_of(data)
-        from paper import claims, tables
-        from paper.memory import remembering
+    from paper.memory import remembering
 
-        with remembering(out / "memory"):
+    inputs = writing.inputs_of(data)
+    with remembering(out / "memory"):
+        if all(writing.is_drawn(name, inputs) for name in registry.names()):
+            jobs = 1  # what is left takes less time than a process to start
+        with _helpers(jobs - 1) as helpers:
+            study = writing.study_of(data)
+            from paper import claims, tables
+
             measured = helpers.submit(_measure, out / "memory") if helpers else None
 
             def in_order() -> Iterator[claims.Claim]:
@@ -163,7 +167,7 @@ def _run(out: Path, data: Path | None, jobs: int) -> int:
                         measured.result()
                     yield claim
 
-            with _drawing(study, helpers, max(0, jobs - 1), out, data) as draw:
+            with _drawing(study, helpers, max(0, jobs - 1), out, data, inputs) as draw:
                 checked = claims.evaluate(study, in_order())
                 texts = tables.compose(study, checked)
                 drawn = draw()

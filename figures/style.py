@@ -8,8 +8,6 @@ that ships with matplotlib, and a user's matplotlibrc plays no part.
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
+from figures.files import write_files
 from figures.registry import unknown
 from nfnet.errors import UserError
 
@@ -55,7 +54,6 @@ __all__ = [
     "parameters_text",
     "render",
     "save",
-    "save_all",
     "thousands",
 ]
 
@@ -326,36 +324,10 @@ def render(figure: Figure, format: str) -> bytes:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Writes ``figure`` to ``path``, whose suffix names the format; an existing file is replaced in one step."""
-    save_all(figure, [path])
-    return path
-
-
-def save_all(figure: Figure, paths: Sequence[Path]) -> None:
-    """Writes ``figure`` to all ``paths``; none is replaced before every one of them is rendered and on disk.
+    """Writes ``figure`` to ``path``, whose suffix names the format; an existing file is replaced in one step.
 
     Raises:
-        UserError: If a folder cannot be made or written to.
+        UserError: If the folder cannot be made or written to.
     """
-    contents = [render(figure, path.suffix.removeprefix(".")) for path in paths]
-    written: list[tuple[str, Path]] = []
-    try:
-        for path, content in zip(paths, contents, strict=True):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-                written.append((file.name, path))
-                file.write(content)
-        for temporary, path in written:
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be written ({error.strerror}); choose another --out.") from None
-    finally:
-        for temporary, _ in written:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    write_files({path: render(figure, path.suffix.removeprefix("."))})
+    return path

@@ -1,18 +1,25 @@
-"""Draws figures and writes them, a line of progress a file."""
+"""Draws figures and writes them, a line of progress a file.
+
+Where results are remembered (:mod:`paper.memory`), a figure is drawn once for the same code and data.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from figures import registry
+from figures.files import write_files
 from nfnet.errors import UserError
+from paper.memory import is_kept, kept
 
 if TYPE_CHECKING:
     from paper.study import Study
 
-__all__ = ["FORMATS", "formats_of", "study_of", "write"]
+__all__ = ["FORMATS", "formats_of", "inputs_of", "is_drawn", "study_of", "write"]
 
 FORMATS = ("pdf", "svg", "png")
 
@@ -43,12 +50,40 @@ def study_of(data: Path | None) -> Study:
     return Study.load() if data is None else Study.load(data)
 
 
+def inputs_of(data: Path | None) -> bytes:
+    """A digest of what the bytes of figures depend on beside :func:`paper.memory.circumstances`.
+
+    That is the code that draws, the data package in folder ``data`` (by default the one that ships with the code) and
+    the recorded benchmarks.
+    """
+    from paper.benchmarks import RESULTS
+    from paper.results import DATA
+
+    digest = hashlib.sha256()
+    for folder, pattern in ((Path(__file__).parent, "*.py"), (data or DATA, "*"), (RESULTS, "*.json")):
+        for path in sorted(folder.glob(pattern)):
+            if path.is_file():
+                digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        digest.update(b"\n")
+    return digest.digest()
+
+
+def is_drawn(name: str, inputs: bytes) -> bool:
+    """Whether the figure called ``name`` is remembered as drawn from ``inputs``, in all formats."""
+    return is_kept(_kept_as(name, FORMATS), inputs)
+
+
+def _kept_as(name: str, formats: Sequence[str]) -> str:
+    return f"figures.{name}.{'-'.join(formats)}"
+
+
 def write(
     study: Study,
     names: Sequence[str],
     directory: Path,
     formats: Sequence[str] = FORMATS,
     report: Callable[[str], None] = print,
+    inputs: bytes | None = None,
 ) -> list[Path]:
     """Writes the figures called ``names`` to ``directory/NAME.FORMAT``.
 
@@ -61,6 +96,8 @@ def write(
         directory: Where to; made when missing.
         formats: Any of :data:`FORMATS`.
         report: Called with each path written.
+        inputs: Of :func:`inputs_of`, for the data of ``study``; a figure that is remembered as drawn from them is not
+            drawn again.
 
     Returns:
         The files, in order.
@@ -69,15 +106,23 @@ def write(
         UnknownFigureError: If a name is unknown; nothing is written then.
         UserError: If a file cannot be written.
     """
-    from figures import style
-
     for name in names:
         registry.check(name)
     written: list[Path] = []
     for name in names:
-        paths = [directory / f"{name}.{format}" for format in formats]
-        style.save_all(registry.draw(name, study), paths)
-        for path in paths:
+        render = partial(_rendered, study, name, formats)
+        rendered = render() if inputs is None else kept(_kept_as(name, formats), inputs, render)
+        files = {directory / f"{name}.{format}": content for format, content in rendered.items()}
+        write_files(files)
+        for path in files:
             report(f"{path}")
-        written += paths
+        written += files
     return written
+
+
+def _rendered(study: Study, name: str, formats: Sequence[str]) -> dict[str, bytes]:
+    """The bytes of one figure in each of ``formats``."""
+    from figures import style
+
+    figure = registry.draw(name, study)
+    return {format: style.render(figure, format) for format in formats}

@@ -7,11 +7,12 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from nfnet.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["COMMAND", "RESULTS", "load_speeds", "machine_line"]
 
@@ -35,6 +36,8 @@ def load_speeds(directory: Path = RESULTS) -> pd.DataFrame:
     Raises:
         UserError: If a file is malformed; the sentence names file and field.
     """
+    import pandas as pd
+
     rows = [row for path in sorted(directory.glob("model*.json")) for row in _rows(path)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

@@ -3,8 +3,9 @@
 What is computed is determined by the arguments and by the *circumstances*: every source file of ``nfnet`` and
 ``paper``, every installed package with its version, the interpreter, the machine, and the environment variables that
 steer numerical libraries. A kept result is found only under the digest of all of these, and only if it is undamaged;
-otherwise it is computed. Nothing is kept unless a folder is named with :func:`remembering`, as ``figures.reproduce``
-does with one in ``build/``.
+otherwise it is computed. What depends on more, such as a figure on the code that draws it, names that as its inputs
+(:func:`kept`). Nothing is kept unless a folder is named with :func:`remembering`, as ``figures.reproduce`` does with
+one in ``build/``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-__all__ = ["circumstances", "remembered", "remembering"]
+__all__ = ["circumstances", "is_kept", "kept", "remembered", "remembering"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,28 +69,60 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def found(*args: P.args, **kwargs: P.kwargs) -> R:
-        folder = _folder.get()
-        if folder is None:
+        if _folder.get() is None:
             return function(*args, **kwargs)
         asked = pickle.dumps((args, sorted(kwargs.items())), protocol=5)
-        path = folder / f"{function.__module__}.{function.__qualname__}-{hashlib.sha256(asked).hexdigest()[:32]}"
-        with contextlib.suppress(OSError):
-            content = path.read_bytes()
-            digest, result = content[:32], content[32:]
-            if hashlib.sha256(result).digest() == digest:  # else the file is damaged
-                kept: R = pickle.loads(result)  # written by this code for its own user, as bytecode caches are
-                return kept
-        value = function(*args, **kwargs)
-        _keep(path, pickle.dumps(value, protocol=5))
-        return value
+        name = f"{function.__module__}.{function.__qualname__}-{hashlib.sha256(asked).hexdigest()[:32]}"
+        return kept(name, asked, lambda: function(*args, **kwargs))
 
     return found
 
 
-def _keep(path: Path, result: bytes) -> None:
-    """Writes a result, unless the folder cannot be written to: then the next run computes it again."""
+def kept(name: str, inputs: bytes, compute: Callable[[], R]) -> R:
+    """Returns what is kept under ``name`` if it comes from ``inputs``; otherwise computes it and keeps it instead.
+
+    Args:
+        name: Name of a file; the latest result alone is kept.
+        inputs: All that the result depends on beside the circumstances, or a digest of it.
+        compute: Computes the result, which can be pickled.
+    """
+    folder = _folder.get()
+    if folder is None:
+        return compute()
+    content = _undamaged(folder / name, inputs)
+    if content is not None:
+        result: R = pickle.loads(content)  # written by this code for its own user, as bytecode caches are
+        return result
+    value = compute()
+    content = pickle.dumps(value, protocol=5)
+    _keep(folder / name, _seal(inputs, content) + content)
+    return value
+
+
+def is_kept(name: str, inputs: bytes) -> bool:
+    """Whether :func:`kept` would compute nothing."""
+    folder = _folder.get()
+    return folder is not None and _undamaged(folder / name, inputs) is not None
+
+
+def _undamaged(path: Path, inputs: bytes) -> bytes | None:
+    """The pickled result at ``path`` if it comes from ``inputs`` and is undamaged."""
+    try:
+        stored = path.read_bytes()
+    except OSError:
+        return None
+    seal, content = stored[:32], stored[32:]
+    return content if seal == _seal(inputs, content) else None
+
+
+def _seal(inputs: bytes, content: bytes) -> bytes:
+    return hashlib.sha256(hashlib.sha256(inputs).digest() + content).digest()
+
+
+def _keep(path: Path, content: bytes) -> None:
+    """Writes a file, unless the folder cannot be written to: then the next run computes it again."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(hashlib.sha256(result).digest() + result)
+            file.write(content)
         os.replace(file.name, path)

@@ -13,6 +13,7 @@ from matplotlib import font_manager
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from figures import files as figure_files
 from figures import registry, style, writing
 from nfnet.errors import UserError
 from paper.results import MODELS
@@ -119,7 +120,7 @@ def test_nothing_stays_open_in_pyplot(drawn: dict[str, Figure]) -> None:
 def test_save_replaces_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "made" / "a.png"
     assert style.save(Figure(figsize=(1, 1)), path) == path
-    assert path.stat().st_mode & 0o777 == 0o666 & ~style._umask()
+    assert path.stat().st_mode & 0o777 == 0o666 & ~figure_files._umask()
     good = path.read_bytes()
 
     def fail(*_: object) -> None:

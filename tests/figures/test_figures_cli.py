@@ -15,10 +15,11 @@ from types import SimpleNamespace
 import pytest
 from matplotlib.figure import Figure
 
-import paper
+import paper.benchmarks
 from figures import __main__ as cli
 from figures import registry, reproduce, style, writing
 from nfnet.errors import UserError
+from paper.memory import remembering
 from paper.results import DATA
 from paper.study import Study
 
@@ -177,7 +178,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         disagreements=lambda checked: state.disagreeing,
     )
 
-    def write(study: Study, names: tuple[str, ...], directory: Path, report: object) -> list[Path]:
+    def write(study: Study, names: tuple[str, ...], directory: Path, report: object, inputs: bytes) -> list[Path]:
         state.figures += names
         state.drawn()
         return [directory / f"{name}.pdf" for name in names]
@@ -255,10 +256,10 @@ def test_checks_of_measurements_wait_for_them(
 
 def test_a_helper_draws_the_same_bytes_and_tells_errors(tmp_path: Path) -> None:
     with reproduce._helpers(1) as helpers:
-        paths = helpers.submit(reproduce._draw, "figure2", tmp_path, None).result()
+        paths = helpers.submit(reproduce._draw, "figure2", tmp_path, None, b"").result()
         assert paths == [tmp_path / "figures" / f"figure2.{format}" for format in writing.FORMATS]
         with pytest.raises(registry.UnknownFigureError, match="figure9"):
-            helpers.submit(reproduce._draw, "figure9", tmp_path, None).result()
+            helpers.submit(reproduce._draw, "figure9", tmp_path, None, b"").result()
     figure = registry.draw("figure2", Study.load(resamples=2))
     assert [path.read_bytes() for path in paths] == [style.render(figure, format) for format in writing.FORMATS]
 
@@ -266,6 +267,70 @@ def test_a_helper_draws_the_same_bytes_and_tells_errors(tmp_path: Path) -> None:
 def test_a_helper_that_is_killed_is_told_in_a_sentence() -> None:
     with pytest.raises(UserError, match="ended from outside"), reproduce._helpers(1) as helpers:
         helpers.submit(os._exit, 1).result()
+
+
+def test_a_figure_is_drawn_once_for_the_same_inputs(
+    loaded: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    draw = registry.draw
+
+    def counted(name: str, study: Study) -> Figure:
+        drawn.append(name)
+        return draw(name, study)
+
+    monkeypatch.setattr(registry, "draw", counted)
+
+    def files_of(inputs: bytes | None) -> dict[str, bytes]:
+        out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
+        paths = writing.write(loaded, ["figure3"], out, report=lambda _: None, inputs=inputs)
+        assert paths == [out / f"figure3.{format}" for format in writing.FORMATS]
+        return files(out)
+
+    with remembering(tmp_path / "memory"):
+        assert not writing.is_drawn("figure3", b"these")
+        first = files_of(b"these")
+        assert writing.is_drawn("figure3", b"these")
+        assert not writing.is_drawn("figure3", b"others")
+        assert files_of(b"these") == first
+        assert len(drawn) == 1
+        assert files_of(b"others") == first
+        assert files_of(None) == first
+        assert len(drawn) == 3
+
+
+@pytest.mark.parametrize("changed", ["figures/style.py", "data/smith2023_figure2.csv", "results/model.json"])
+def test_what_a_figure_is_made_from_is_all_in_its_inputs(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for source, target in (
+        (Path(writing.__file__).parent, "figures"),
+        (DATA, "data"),
+        (paper.benchmarks.RESULTS, "results"),
+    ):
+        shutil.copytree(source, tmp_path / target)
+    same = writing.inputs_of(None)
+    monkeypatch.setattr(writing, "__file__", str(tmp_path / "figures" / "writing.py"))
+    monkeypatch.setattr(paper.benchmarks, "RESULTS", tmp_path / "results")
+    assert writing.inputs_of(tmp_path / "data") == same
+    with (tmp_path / changed).open("a") as file:
+        file.write("\n")
+    assert writing.inputs_of(tmp_path / "data") != same
+
+
+def test_reproduce_starts_no_process_when_all_is_drawn(
+    loaded: Study, stand_ins: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+
+    def counted(count: int) -> nullcontext[None]:
+        counts.append(count)
+        return nullcontext()
+
+    monkeypatch.setattr(reproduce, "_helpers", counted)
+    monkeypatch.setattr(writing, "is_drawn", lambda name, inputs: True)
+    assert reproduce.main(["--out", str(tmp_path), "--jobs", "2"]) == 0
+    assert counts == [0]
 
 
 def test_reproduce_fails_when_a_verdict_differs(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from paper import memory
-from paper.memory import remembered, remembering
+from paper.memory import is_kept, remembered, remembering
 
 CALLS: list[float] = []
 
@@ -102,6 +102,19 @@ def test_a_damaged_file_is_computed_anew(tmp_path: Path, damage: Callable[[bytes
     assert run(tmp_path)[0] == 2
     assert len(CALLS) == 2
     assert path.read_bytes() == content
+
+
+def test_one_result_a_name_is_kept_with_its_inputs(tmp_path: Path) -> None:
+    with remembering(tmp_path / "memory"):
+        assert not is_kept("figure", b"a")
+        assert memory.kept("figure", b"a", lambda: "drawn from a") == "drawn from a"
+        assert memory.kept("figure", b"a", lambda: "drawn again") == "drawn from a"
+        assert is_kept("figure", b"a")
+        assert memory.kept("figure", b"b", lambda: "drawn from b") == "drawn from b"
+        assert not is_kept("figure", b"a")
+    assert len(kept(tmp_path)) == 1
+    assert not is_kept("figure", b"b")
+    assert memory.kept("figure", b"b", lambda: "nowhere to keep it") == "nowhere to keep it"
 
 
 def test_nothing_else_in_the_folder_is_touched(tmp_path: Path) -> None:
