@@ -3,7 +3,9 @@
     python -m benchmarks.breakdown [--variant F0] [--resolution 192] [--batch 8]
 
 Steps run under JAX's profiler on one core, so that operations follow one another and their times add up to the
-step's. Each is assigned to a kind by what its fused computation holds and by the shape that it yields.
+step's. Each is assigned to a kind by what its fused computation holds and by the shape that it yields. Beside its time
+stands the least that it could take: its products at the best rate that any product reached, or its bytes at the rate of
+copies, whichever is longer.
 """
 
 from __future__ import annotations
@@ -14,15 +16,17 @@ import os
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.hlo import CONTAINERS, Work, parse, work
 from benchmarks.model import FLOPS_PER_MAC, MODES
 from benchmarks.report import RESULTS, emit, parser, positive, run, say
 from nfnet.errors import UserError
 
-__all__ = ["KINDS", "classify", "durations", "kinds", "main", "profile"]
+__all__ = ["KINDS", "best_rate", "by_kind", "classify", "durations", "kinds", "least", "main", "profile"]
 
 KINDS = {
     "convolution": "3x3 convolutions",
@@ -34,9 +38,9 @@ KINDS = {
     "activations": "elementwise on activations, slices of groups",
     "other": "what the program does not name",
 }
-_CONTAINERS = {"call", "conditional", "while"}  # what they hold is profiled too, and would count twice
-_INSTRUCTION = re.compile(r"\s*(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\(")
-_COMPUTATION = re.compile(r"(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
+PRODUCTS = ("convolution", "dot")
+_LARGE = 10**8  # operations of a product from which on its rate counts: shorter ones cannot be timed well
+_COPIED_MIB = (4, 16, 64)  # as large as activations and weights are, and beyond what a core keeps to itself
 
 
 def kinds(program: str, weights: frozenset[tuple[int, ...]]) -> dict[str, str]:
@@ -46,22 +50,14 @@ def kinds(program: str, weights: frozenset[tuple[int, ...]]) -> dict[str, str]:
         program: The module's text.
         weights: Shapes of parameters of two and more axes, as they are and as matrices.
     """
-    bodies: dict[str, list[re.Match[str]]] = {}
-    body: list[re.Match[str]] = []
-    for line in program.splitlines():
-        if start := _COMPUTATION.match(line):
-            body = bodies.setdefault(start[1], [])
-        elif instruction := _INSTRUCTION.match(line):
-            body.append(instruction)
+    computations = parse(program)
     result = {}
-    for instruction in (one for body in bodies.values() for one in body):
-        name, shape, operation = instruction.groups()
-        called = re.search(r"calls=%?([\w.\-]+)", instruction.string)
-        operations = {one[3] for one in bodies[called[1]]} if called else {operation}
-        kind = "" if operation in _CONTAINERS else classify(operations, shape, weights)
-        if kind and re.search(r'op_name="[^"]*\b(winograd|patches)\b', instruction.string):  # named scopes
-            kind = "convolution" if _is_large_product(operations, shape) else "winograd"
-        result[name] = kind
+    for one in (one for body in computations.values() for one in body):
+        operations = {each.operation for each in computations[one.called]} if one.called else {one.operation}
+        kind = "" if one.operation in CONTAINERS else classify(operations, one.shape, weights)
+        if kind and re.search(r'op_name="[^"]*\b(winograd|patches)\b', one.text):  # named scopes
+            kind = "convolution" if _is_large_product(operations, one.shape) else "winograd"
+        result[one.name] = kind
     return result
 
 
@@ -94,29 +90,63 @@ def durations(folder: Path) -> Iterator[tuple[str, float]]:
                 yield event["args"]["hlo_op"], event["dur"] / 1e6
 
 
-def profile(step: Callable[[], object], kind: Mapping[str, str], steps: int) -> dict[str, float]:
-    """Returns the seconds of each kind in a step, the mean of `steps`.
+def profile(step: Callable[[], object], steps: int) -> dict[str, float]:
+    """Returns the seconds of each instruction in a step, the mean of `steps`.
 
     Args:
         step: Takes a step and waits for it; called once before the profile.
-        kind: Of every instruction, from `kinds`.
         steps: How many to profile.
     """
     import jax
 
     step()
-    spent = dict.fromkeys(KINDS, 0.0)
+    spent: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             for _ in range(steps):
                 step()
         for name, seconds in durations(Path(folder)):
-            if found := kind.get(name, "other"):
-                spent[found] += seconds / steps
+            spent[name] = spent.get(name, 0.0) + seconds / steps
     return spent
 
 
-def _profile_network(settings: Mapping[str, Any], steps: int) -> tuple[dict[str, float], dict[str, Any]]:
+def by_kind(seconds: Mapping[str, float], kind: Mapping[str, str]) -> dict[str, float]:
+    """Adds up the seconds of instructions by kind, those of calls, conditions and loops left out."""
+    total = dict.fromkeys(KINDS, 0.0)
+    for name, one in seconds.items():
+        if found := kind.get(name, "other"):
+            total[found] += one
+    return total
+
+
+def best_rate(seconds: Mapping[str, float], works: Mapping[str, Work], kind: Mapping[str, str]) -> float:
+    """Returns the highest FLOP/s that a large product reached, 0 where there is none."""
+    large = [name for name, one in works.items() if kind[name] in PRODUCTS and one.flops >= _LARGE]
+    return max((works[name].flops / seconds[name] for name in large if seconds.get(name)), default=0.0)
+
+
+def least(works: Mapping[str, Work], flops: float, bandwidth: float) -> dict[str, float]:
+    """Returns the seconds that each instruction takes at least, at rates in FLOP/s and bytes/s."""
+    return {name: max(one.flops / flops, one.bytes / bandwidth) for name, one in works.items()}
+
+
+def _bandwidth(rounds: int = 9) -> float:
+    """Returns the best bytes/s of reading an array and writing it in place."""
+    import jax
+    import jax.numpy as jnp
+
+    increment = jax.jit(lambda x: x + 1, donate_argnums=0)
+    rates = []
+    for size in _COPIED_MIB:
+        array = jnp.ones(size * 2**18)
+        for _ in range(rounds):
+            start = time.perf_counter()
+            array = jax.block_until_ready(increment(array))
+            rates.append(2 * array.nbytes / (time.perf_counter() - start))
+    return max(rates)
+
+
+def _profile_network(settings: Mapping[str, Any], steps: int, matmul: float, bandwidth: float) -> dict[str, Any]:
     import jax
 
     from benchmarks.worker_jax import compile_network
@@ -125,8 +155,20 @@ def _profile_network(settings: Mapping[str, Any], steps: int) -> tuple[dict[str,
     images = (settings["batch"], settings["resolution"], settings["resolution"], 3)
     shapes = {leaf.shape for leaf in jax.tree.leaves(compiled.args_info) if len(leaf.shape) > 1} - {images}
     matrices = {(shape[0] * shape[1] * shape[2], shape[3]) for shape in shapes if len(shape) == 4}
-    kind = kinds(compiled.as_text() or "", frozenset(shapes | matrices))
-    return profile(step, kind, steps), description
+    program = compiled.as_text() or ""
+    kind, works = kinds(program, frozenset(shapes | matrices)), work(program)
+    seconds = profile(step, steps)
+    macs = description["macs_per_image"] * settings["batch"]
+    rate = max(matmul, best_rate(seconds, works, kind))
+    return {
+        "mode": settings["mode"],
+        "seconds": by_kind(seconds, kind),
+        "least_s": by_kind(least(works, rate, bandwidth), kind),
+        "products_floor_s": FLOPS_PER_MAC[settings["mode"]] * macs / rate,
+        "flops": sum(one.flops for one in works.values()),
+        "bytes": sum(one.bytes for one in works.values()),
+        "best_flops_per_s": rate,
+    }
 
 
 def _main(arguments: Sequence[str] | None) -> int:
@@ -149,27 +191,31 @@ def _main(arguments: Sequence[str] | None) -> int:
     settings = {"implementation": "ours", "network": options.variant, "classes": 1000, "dtype": "float32"}
     settings |= {"batch": options.batch, "resolution": options.resolution}
     _, matmul = prepare({"implementation": "matmul", "dtype": "float32"})
+    bandwidth = _bandwidth()
     results: list[dict[str, Any]] = []
     for mode in MODES:
         say(f"{mode}: compiling and profiling")
-        spent, description = _profile_network({**settings, "mode": mode}, options.steps)
-        macs = description["macs_per_image"] * options.batch
-        floor = FLOPS_PER_MAC[mode] * macs / matmul["flops_per_s"]
-        results.append({"mode": mode, "seconds": spent, "products_floor_s": floor})
+        results.append(_profile_network({**settings, "mode": mode}, options.steps, matmul["flops_per_s"], bandwidth))
     record = {
         "benchmark": "breakdown",
         "machine": describe() | {"device_kind": matmul["device_kind"]},
         "settings": {**settings, "steps": options.steps},
         "sgemm_flops": matmul["flops_per_s"],
+        "copy_bytes_per_s": bandwidth,
         "results": results,
     }
     rows = [
-        [one["mode"], KINDS[kind], seconds, seconds / sum(one["seconds"].values())]
+        [one["mode"], KINDS[kind], seconds, seconds / sum(one["seconds"].values()), one["least_s"][kind]]
         for one in results
         for kind, seconds in one["seconds"].items()
     ]
-    rows += [[one["mode"], "floor of all products", one["products_floor_s"], None] for one in results]
-    emit(options.out or RESULTS / "breakdown.json", record, ("mode", "kind", "seconds on one core", "share"), rows)
+    rows += [[one["mode"], "all products, computed directly", None, None, one["products_floor_s"]] for one in results]
+    emit(
+        options.out or RESULTS / "breakdown.json",
+        record,
+        ("mode", "kind", "seconds on one core", "share", "least"),
+        rows,
+    )
     return 0
 
 

@@ -145,6 +145,18 @@ def dot(x: Array, w: Array, *, stride: int = 1, groups: int = 1) -> Array:
     return jnp.dot(x, w[0, 0])
 
 
+def dot_of_halves(x: Array, w: Array, *, stride: int = 1, groups: int = 1) -> Array:
+    """Two products, one for each half of the batch, which may run on a core each."""
+    assert stride == groups == 1
+    return jnp.concatenate([jnp.dot(half, w[0, 0]) for half in jnp.split(x, 2)])
+
+
+def dot_transposed(x: Array, w: Array, *, stride: int = 1, groups: int = 1) -> Array:
+    """A product with filters that are laid down anew, the inputs of each beside one another."""
+    assert stride == groups == 1
+    return lax.dot_general(x, w[0, 0].T, (((3,), (1,)), ((), ())))
+
+
 def standardize_axes(w: Array, gain: Array) -> Array:
     """Weight standardization over the three axes of the fan-in, as one would write it."""
     axes = tuple(range(w.ndim - 1))
@@ -161,6 +173,18 @@ def standardize_scale_shift(w: Array, gain: Array) -> Array:
     return w * scale - jnp.mean(w, axis=axes) * scale
 
 
+def standardize_one_pass(w: Array, gain: Array) -> Array:
+    """The same with both sums taken in one pass over the weights, as pairs."""
+    rows = w.reshape(-1, w.shape[-1])
+    zero = jnp.zeros((), w.dtype)
+    total, of_squares = lax.reduce(
+        (rows, rows * rows), (zero, zero), lambda one, other: (one[0] + other[0], one[1] + other[1]), (0,)
+    )
+    mean = total / len(rows)
+    scale = lax.rsqrt(jnp.maximum(of_squares - total * mean, 1e-4)) * gain
+    return (rows * scale - mean * scale).reshape(w.shape)
+
+
 SPATIAL: Mapping[str, Convolution] = {
     "plain": plain,
     "ours": conv,
@@ -171,11 +195,18 @@ SPATIAL: Mapping[str, Convolution] = {
     "Winograd F(4, 3)": winograd_rows,
 }
 _UNIT_STRIDE = (winograd, winograd_rows)
-POINTWISE: Mapping[str, Convolution] = {"plain": plain, "ours": conv, "product, JAX's gradient": dot}
+POINTWISE: Mapping[str, Convolution] = {
+    "plain": plain,
+    "ours": conv,
+    "product, JAX's gradient": dot,
+    "product of halves": dot_of_halves,
+    "product, filters transposed": dot_transposed,
+}
 STANDARDIZATION: Mapping[str, Callable[[Array, Array], Array]] = {
     "plain": standardize_axes,
     "ours": standardize,
     "scale and shift, three axes": standardize_scale_shift,
+    "scale and shift, one pass": standardize_one_pass,
 }
 
 # Name, formulations, pixels a side, channels, filters, kernel, stride, groups: NFNet-F0 at 192 px.
@@ -186,6 +217,7 @@ _CONVOLUTIONS = (
     ("3x3, stage 2, 256 in 2 groups", SPATIAL, 24, 256, 256, 3, 1, 2),
     ("3x3, stage 3, 768 in 6 groups", SPATIAL, 12, 768, 768, 3, 1, 6),
     ("3x3, stage 3, stride 2, 768 in 6 groups", SPATIAL, 24, 768, 768, 3, 2, 6),
+    ("1x1, stage 1, 128 to 256", POINTWISE, 48, 128, 256, 1, 1, 1),
     ("1x1, stage 3, 768 to 1536", POINTWISE, 12, 768, 1536, 1, 1, 1),
     ("1x1, stage 4, 1536 to 3072", POINTWISE, 6, 1536, 3072, 1, 1, 1),
 )

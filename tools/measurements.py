@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.breakdown import KINDS
+from benchmarks.model import MODES
 from benchmarks.timing import slope
 from paper.benchmarks import COMMAND, RESULTS, machine_line
 
@@ -35,7 +36,7 @@ def speed(speeds: pd.DataFrame) -> str:
         ]
         for name in dict.fromkeys(of_file.implementation):
             by_mode = {row["mode"]: row for _, row in of_file[of_file.implementation == name].iterrows()}
-            cells = [text for mode in ("train", "forward") for text in _speed_cells(by_mode.get(mode))]
+            cells = [text for mode in MODES for text in _speed_cells(by_mode.get(mode))]
             train = by_mode.get("train")
             memory = "" if train is None else f"{train.peak_rss_bytes / 2**20:,.0f} MiB"
             compiling = "" if train is None or math.isnan(train.compile_s) else f"{train.compile_s:.1f} s"
@@ -83,21 +84,32 @@ def breakdown(path: Path = BREAKDOWN) -> str:
         return "None has been recorded; `python -m benchmarks.breakdown` measures it."
     record = json.loads(path.read_text(encoding="utf-8"))
     modes = {one["mode"]: one for one in record["results"]}
+    lines = [
+        "| kind | training step, ms | share | least, ms | forward, ms | share | least, ms |",
+        "|:--|--:|--:|--:|--:|--:|--:|",
+    ]
     totals = {mode: sum(one["seconds"].values()) for mode, one in modes.items()}
-    lines = ["| kind | training step, ms | share | forward, ms | share |", "|:--|--:|--:|--:|--:|"]
     for kind, words in KINDS.items():
-        times = {mode: modes[mode]["seconds"][kind] for mode in ("train", "forward")}
-        cells = [f"{1e3 * time:.0f} | {time / totals[mode]:.1%}" for mode, time in times.items()]
-        lines.append(f"| {words} | {cells[0]} | {cells[1]} |")
-    floors = [f"{1e3 * modes[mode]['products_floor_s']:.0f} | " for mode in ("train", "forward")]
-    lines.append(f"| floor of all products, computed directly | {floors[0]}| {floors[1]}|")
+        cells = [
+            f"{1e3 * modes[mode]['seconds'][kind]:.0f} | {modes[mode]['seconds'][kind] / totals[mode]:.1%} | "
+            f"{1e3 * modes[mode]['least_s'][kind]:.0f}"
+            for mode in MODES
+        ]
+        lines.append(f"| {words} | {' | '.join(cells)} |")
+    cells = [f"{1e3 * totals[mode]:.0f} | | {1e3 * sum(modes[mode]['least_s'].values()):.0f}" for mode in MODES]
+    lines.append(f"| all | {' | '.join(cells)} |")
+    cells = [f"| | {1e3 * modes[mode]['products_floor_s']:.0f}" for mode in MODES]
+    lines.append(f"| all products, computed directly | {' | '.join(cells)} |")
     settings = record["settings"]
+    rates = [f"{modes[mode]['best_flops_per_s'] / 1e9:.0f}" for mode in MODES]
     return "\n".join(
         [
             *lines,
             "",
             f"NFNet-{settings['network']} at {settings['resolution']} px, batch {settings['batch']}, on one core, "
-            f"where nothing overlaps; products reach {record['sgemm_flops'] / 1e9:.0f} GFLOP/s there. Measured on "
+            "where nothing overlaps. Least: each operation's products at the best rate that one reached "
+            f"({rates[0]} GFLOP/s in training, {rates[1]} forward), or its bytes at the rate of copies "
+            f"({record['copy_bytes_per_s'] / 1e9:.0f} GB/s), whichever is longer. Measured on "
             f"{machine_line(record['machine'])}.",
         ]
     )

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.breakdown import KINDS, classify, kinds, main, profile
+from benchmarks.breakdown import KINDS, best_rate, by_kind, classify, kinds, least, main, profile
+from benchmarks.hlo import Work, work
 from nfnet import winograd
 from nfnet.convolution import conv
 
@@ -72,11 +73,25 @@ def test_a_profile_covers_every_operation():
         return jnp.sum(jnp.tanh(conv(x, w)), axis=(1, 2)) @ w[0, 0]
 
     compiled = jax.jit(function).lower(x, w).compile()
-    kind = kinds(compiled.as_text(), frozenset({w.shape}))
-    spent = profile(lambda: jax.block_until_ready(compiled(x, w)), kind, steps=2)
+    program = compiled.as_text()
+    kind = kinds(program, frozenset({w.shape}))
+    seconds = profile(lambda: jax.block_until_ready(compiled(x, w)), steps=2)
+    spent = by_kind(seconds, kind)
     assert set(spent) == set(KINDS)
     assert spent["convolution"] > 0
     assert spent["other"] == 0
+    assert set(work(program)) <= set(kind)
+
+
+def test_the_least_time_is_the_longer_of_products_and_bytes():
+    works = {"conv.1": Work(4 * 10**8, 80), "dot.1": Work(10**8, 10**3), "add.1": Work(0, 500), "dot.2": Work(10, 0)}
+    kind = {"conv.1": "convolution", "dot.1": "dot", "dot.2": "dot", "add.1": "weights", "call.1": ""}
+    seconds = {"conv.1": 2.0, "dot.1": 1.0, "dot.2": 1e-9, "call.1": 5.0, "unnamed": 1.0}
+    assert best_rate(seconds, works, kind) == 2e8  # too small a product is none
+    assert best_rate({}, works, kind) == 0
+    assert least(works, 2e8, 100) == {"conv.1": 2, "dot.1": 10, "add.1": 5, "dot.2": 5e-8}
+    assert by_kind(seconds, kind)["other"] == 1
+    assert sum(by_kind(seconds, kind).values()) == 4 + 1e-9
 
 
 def test_an_unknown_variant_is_one_sentence_and_code_2(capsys):
