@@ -61,7 +61,7 @@ def inputs_of(data: Path | None) -> bytes:
 
     digest = hashlib.sha256()
     for folder, pattern in ((Path(__file__).parent, "*.py"), (data or DATA, "*"), (RESULTS, "*.json")):
-        for path in sorted(folder.glob(pattern)):
+        for path in sorted(folder.rglob(pattern)):
             if path.is_file():
                 digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
         digest.update(b"\n")
