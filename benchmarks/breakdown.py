@@ -16,7 +16,6 @@ import os
 import re
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,6 @@ KINDS = {
 }
 PRODUCTS = ("convolution", "dot")
 _LARGE = 10**8  # operations of a product from which on its rate counts: shorter ones cannot be timed well
-_COPIED_MIB = (4, 16, 64)  # as large as activations and weights are, and beyond what a core keeps to itself
 
 
 def kinds(program: str, weights: frozenset[tuple[int, ...]]) -> dict[str, str]:
@@ -130,22 +128,6 @@ def least(works: Mapping[str, Work], flops: float, bandwidth: float) -> dict[str
     return {name: max(one.flops / flops, one.bytes / bandwidth) for name, one in works.items()}
 
 
-def _bandwidth(rounds: int = 9) -> float:
-    """Returns the best bytes/s of reading an array and writing it in place."""
-    import jax
-    import jax.numpy as jnp
-
-    increment = jax.jit(lambda x: x + 1, donate_argnums=0)
-    rates = []
-    for size in _COPIED_MIB:
-        array = jnp.ones(size * 2**18)
-        for _ in range(rounds):
-            start = time.perf_counter()
-            array = jax.block_until_ready(increment(array))
-            rates.append(2 * array.nbytes / (time.perf_counter() - start))
-    return max(rates)
-
-
 def _profile_network(settings: Mapping[str, Any], steps: int, matmul: float, bandwidth: float) -> dict[str, Any]:
     import jax
 
@@ -185,13 +167,14 @@ def _main(arguments: Sequence[str] | None) -> int:
         raise UserError("This system cannot keep a process on one core: run benchmarks.breakdown on Linux.")
     # Before JAX starts its threads: on one core nothing overlaps.
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    from benchmarks.bandwidth import copy_rate
     from benchmarks.machine import describe
     from benchmarks.worker_jax import prepare
 
     settings = {"implementation": "ours", "network": options.variant, "classes": 1000, "dtype": "float32"}
     settings |= {"batch": options.batch, "resolution": options.resolution}
     _, matmul = prepare({"implementation": "matmul", "dtype": "float32"})
-    bandwidth = _bandwidth()
+    bandwidth = copy_rate()
     results: list[dict[str, Any]] = []
     for mode in MODES:
         say(f"{mode}: compiling and profiling")

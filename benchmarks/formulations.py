@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from benchmarks.bandwidth import copy_rate
 from benchmarks.machine import describe
 from benchmarks.model import FLOPS_PER_MAC
 from benchmarks.report import RESULTS, emit, parser, positive, run, say
@@ -244,17 +245,10 @@ def _passes(function: Callable[[Array, Array], Array]) -> dict[str, Callable[[Ar
     }
 
 
-def _rates(rounds: int) -> tuple[float, float]:
-    """Returns the best FLOP/s of float32 products and bytes/s of reading and writing an array in place."""
+def _sgemm_rate(rounds: int) -> float:
+    """Returns the best FLOP/s of float32 products."""
     products = {side: measured(jnp.matmul, (jnp.ones((side, side)),) * 2, rounds)["low"] for side in _SQUARES}
-    line = jnp.ones(2**24)
-    increment = jax.jit(lambda x: x + 1, donate_argnums=0)
-    seconds = []
-    for _ in range(rounds + 1):
-        start = time.perf_counter()
-        line = jax.block_until_ready(increment(line))
-        seconds.append(time.perf_counter() - start)
-    return max(2 * side**3 / time for side, time in products.items()), 2 * line.nbytes / min(seconds[1:])
+    return max(2 * side**3 / seconds for side, seconds in products.items())
 
 
 def _rows(
@@ -285,7 +279,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     line = parser("formulations", "Measure ways to write the operations of an NFNet.")
     line.add_argument("--rounds", type=positive, default=9, help="calls that are kept (%(default)s)")
     options = line.parse_args(arguments)
-    flops, bandwidth = _rates(options.rounds)
+    flops, bandwidth = _sgemm_rate(options.rounds), copy_rate(options.rounds)
     rng = np.random.default_rng(0)
     rows: list[dict[str, Any]] = []
     for name, forms, side, channels, filters, kernel, stride, groups in _CONVOLUTIONS:

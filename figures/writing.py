@@ -59,9 +59,16 @@ def inputs_of(data: Path | None) -> bytes:
     from paper.benchmarks import RESULTS
     from paper.results import DATA
 
+    package = data or DATA
+    groups = (
+        Path(__file__).parent.rglob("*.py"),
+        package.glob("*.json"),
+        package.glob("*.csv"),
+        RESULTS.glob("*.json"),
+    )
     digest = hashlib.sha256()
-    for folder, pattern in ((Path(__file__).parent, "*.py"), (data or DATA, "*"), (RESULTS, "*.json")):
-        for path in sorted(folder.rglob(pattern)):
+    for group in groups:
+        for path in sorted(group):
             if path.is_file():
                 digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
         digest.update(b"\n")

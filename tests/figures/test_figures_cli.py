@@ -299,7 +299,9 @@ def test_a_figure_is_drawn_once_for_the_same_inputs(
         assert len(drawn) == 3
 
 
-@pytest.mark.parametrize("changed", ["figures/style.py", "data/smith2023_figure2.csv", "results/model.json"])
+@pytest.mark.parametrize(
+    "changed", ["figures/style.py", "data/datapackage.json", "data/smith2023_figure2.csv", "results/model.json"]
+)
 def test_what_a_figure_is_made_from_is_all_in_its_inputs(
     changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +314,8 @@ def test_what_a_figure_is_made_from_is_all_in_its_inputs(
     same = writing.inputs_of(None)
     monkeypatch.setattr(writing, "__file__", str(tmp_path / "figures" / "writing.py"))
     monkeypatch.setattr(paper.benchmarks, "RESULTS", tmp_path / "results")
+    (tmp_path / "data" / "beside").mkdir()
+    (tmp_path / "data" / "beside" / "figures.csv").write_text("nothing of the package")
     assert writing.inputs_of(tmp_path / "data") == same
     with (tmp_path / changed).open("a") as file:
         file.write("\n")
