@@ -78,22 +78,25 @@ def _is_large_product(operations: set[str], shape: str) -> bool:
     return "dot" in operations and not re.match(r"\w+\[(9|16),\d+\]", shape)
 
 
-def durations(folder: Path) -> Iterator[tuple[str, float]]:
-    """Yields the name and seconds of every operation in a profiler's folder."""
+def durations(folder: Path) -> Iterator[tuple[str, str, float]]:
+    """Yields the instruction, the name of what ran for it, and the seconds of all that a profiler's folder holds."""
     for path in folder.rglob("*.trace.json.gz"):
         with gzip.open(path, "rt", encoding="utf-8") as file:
             events = json.load(file)["traceEvents"]
         for event in events:
             if event.get("ph") == "X" and "hlo_op" in event.get("args", {}):
-                yield event["args"]["hlo_op"], event["dur"] / 1e6
+                yield event["args"]["hlo_op"], event["name"], event["dur"] / 1e6
 
 
-def profile(step: Callable[[], object], steps: int) -> dict[str, float]:
+def profile(
+    step: Callable[[], object], steps: int, key: Callable[[str, str], str] = lambda instruction, ran: instruction
+) -> dict[str, float]:
     """Returns the seconds of each instruction in a step, the mean of `steps`.
 
     Args:
         step: Takes a step and waits for it; called once before the profile.
         steps: How many to profile.
+        key: What times are added up by, given an instruction and the name of what ran for it.
     """
     import jax
 
@@ -103,7 +106,8 @@ def profile(step: Callable[[], object], steps: int) -> dict[str, float]:
         with jax.profiler.trace(folder):
             for _ in range(steps):
                 step()
-        for name, seconds in durations(Path(folder)):
+        for instruction, ran, seconds in durations(Path(folder)):
+            name = key(instruction, ran)
             spent[name] = spent.get(name, 0.0) + seconds / steps
     return spent
 

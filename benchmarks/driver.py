@@ -1,8 +1,8 @@
 """Workers, one process each, that take single steps in turn.
 
 A worker is a program that takes its settings as one JSON argument and speaks lines of JSON: first an object that
-describes it (compile time and the like), then, for each line `step` on its standard input, `{"seconds": ...}`, and when
-its input ends `{"peak_rss_bytes": ...}`.
+describes it (compile time and the like), then, for each line `step` on its standard input, `{"seconds": ...}`, for a
+line `profile`, `{"kernels": ...}`, and when its input ends `{"peak_rss_bytes": ..., "peak_device_bytes": ...}`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -44,9 +45,28 @@ class Worker:
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], settings: Mapping[str, Any], environment: Mapping[str, str]
+        self,
+        name: str,
+        command: Sequence[str],
+        settings: Mapping[str, Any],
+        environment: Mapping[str, str],
+        seconds: float | None = None,
     ) -> None:
+        """Starts the process and waits for its description.
+
+        Args:
+            name: What it is called in tables.
+            command: The program; its settings are appended.
+            settings: What it is told, as JSON.
+            environment: Of the process.
+            seconds: Within which it must be ready, or it is killed; None waits.
+
+        Raises:
+            UserError: If it cannot be started, ends, or is killed before it answers.
+        """
         self.name = name
+        self._seconds = seconds
+        self._expired = False
         self._errors: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         try:
             self._process = subprocess.Popen(
@@ -60,11 +80,20 @@ class Worker:
             )
         except OSError as error:
             raise UserError(f"{command[0]} cannot be run ({error.strerror}): pass another path for {name}.") from None
+        self._timer = threading.Timer(seconds, self._expire) if seconds is not None else None
+        if self._timer:
+            self._timer.start()
         try:
             self.info = self._answer()
         except BaseException:
             self.__exit__(None, None, None)
             raise
+        if self._timer:
+            self._timer.cancel()
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._process.kill()
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -73,6 +102,8 @@ class Worker:
             answer: dict[str, Any] = json.loads(line)
             return answer
         code = self._process.wait()
+        if self._expired:
+            raise UserError(f"The worker of {self.name} was not ready after {self._seconds:.0f} s.")
         self._errors.seek(0)
         lines = self._errors.read().split("\n")
         last = next((text.strip() for text in reversed(lines) if text.strip()), "no message")
@@ -80,13 +111,21 @@ class Worker:
 
     def step(self) -> float:
         """Takes one step and returns its seconds."""
+        return float(self._ask("step")["seconds"])
+
+    def profile(self) -> dict[str, float] | None:
+        """Takes steps under a profiler and returns the seconds of each kind of operation, where the worker knows."""
+        kernels: dict[str, float] | None = self._ask("profile")["kernels"]
+        return kernels
+
+    def _ask(self, line: str) -> dict[str, Any]:
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write("step\n")
+            self._process.stdin.write(f"{line}\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # the missing answer says why
-        return float(self._answer()["seconds"])
+        return self._answer()
 
     def finish(self) -> dict[str, Any]:
         """Ends the worker's input and returns its last words."""
@@ -102,6 +141,8 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._timer:
+            self._timer.cancel()
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
@@ -120,6 +161,7 @@ def interleave(
     say: Callable[[str], None],
     warm_up: int = 1,
     compilations: int = 1,
+    profiled: bool = False,
 ) -> list[Measured]:
     """Starts all workers, then lets each take one step a round.
 
@@ -132,6 +174,7 @@ def interleave(
         say: Called with lines of progress.
         warm_up: How many rounds before those are thrown away.
         compilations: How often each is started; the last ones take the steps.
+        profiled: Whether each then takes steps under a profiler; `kernels` has what it told.
     """
     compiling: list[list[float | None]] = [[] for _ in starts]
     for number in range(1, compilations):
@@ -154,9 +197,10 @@ def interleave(
                     kept.append(seconds)
             label = f"round {number - warm_up + 1}/{rounds}" if number >= warm_up else "warm-up"
             say(f"{label}: " + ", ".join(f"{w.name} {t:.4g} s" for w, t in zip(workers, took, strict=True)))
+        kernels = [{"kernels": worker.profile()} if profiled else {} for worker in workers]
         return [
-            Measured(worker.info, name=worker.name, steps=kept, **_compiled(seconds), **worker.finish())
-            for worker, kept, seconds in zip(workers, times, compiling, strict=True)
+            Measured(worker.info, name=worker.name, steps=kept, **_compiled(seconds), **found, **worker.finish())
+            for worker, kept, seconds, found in zip(workers, times, compiling, kernels, strict=True)
         ]
 
 

@@ -21,7 +21,7 @@ from benchmarks.report import RESULTS, emit, parser, positive, run, say
 from benchmarks.timing import ratios, summary
 from nfnet.errors import UserError
 
-__all__ = ["MICRO", "compare", "jax_worker", "main", "rows_of"]
+__all__ = ["MICRO", "compare", "jax_worker", "known_peak", "main", "rows_of", "torch_worker"]
 
 # Stage 1 has 16 channels between its projections, one group as in F0.
 MICRO: dict[str, Any] = {"widths": [32, 64, 128, 128], "depths": [1, 2, 6, 3], "group_width": 16}
@@ -34,13 +34,16 @@ _COLUMNS: tuple[str, ...] = ("mode", "implementation", "median s", "min s", "max
 _COLUMNS += ("images/s", "TFLOP/s", "share of peak", "compile s", "temp MiB", "peak RSS MiB")
 
 
-def jax_worker(name: str, settings: Mapping[str, Any], env: Mapping[str, str]) -> Worker:
-    """Starts a worker of `benchmarks.worker_jax`."""
-    return Worker(name, [sys.executable, "-m", "benchmarks.worker_jax"], settings, env)
+def jax_worker(name: str, settings: Mapping[str, Any], env: Mapping[str, str], seconds: float | None = None) -> Worker:
+    """Starts a worker of `benchmarks.worker_jax`; see `Worker`."""
+    return Worker(name, [sys.executable, "-m", "benchmarks.worker_jax"], settings, env, seconds)
 
 
-def _torch_worker(python: str, name: str, settings: Mapping[str, Any], env: Mapping[str, str]) -> Worker:
-    return Worker(name, [python, str(ROOT / "benchmarks" / "worker_torch.py")], settings, env)
+def torch_worker(
+    python: str, name: str, settings: Mapping[str, Any], env: Mapping[str, str], seconds: float | None = None
+) -> Worker:
+    """Starts a worker of `benchmarks/worker_torch.py` by an interpreter that has torch and timm; see `Worker`."""
+    return Worker(name, [python, str(ROOT / "benchmarks" / "worker_torch.py")], settings, env, seconds)
 
 
 def known_peak(device_kind: str) -> float | None:
@@ -81,7 +84,7 @@ def compare(
         ]
         for name in ("timm eager", "timm compile") if timm_python else ():
             one = {**settings, "implementation": name, "mode": mode}
-            starts.append(partial(_torch_worker, str(timm_python), name, one, env))
+            starts.append(partial(torch_worker, str(timm_python), name, one, env))
         say(f"{mode}: starting {len(starts)} workers")
         measured = interleave(starts, rounds, say, compilations=compilations if mode == "train" else 1)
         for one in measured:

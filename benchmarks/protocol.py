@@ -18,11 +18,13 @@ def peak_rss_bytes():  # type: ignore[no-untyped-def]
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def serve(prepare):  # type: ignore[no-untyped-def]
+def serve(prepare, peak_device_bytes=lambda: None, profile=lambda step: None):  # type: ignore[no-untyped-def]
     """Runs a worker.
 
     Args:
         prepare: Takes the settings and returns a function that takes one step and waits for it, and the description.
+        peak_device_bytes: Returns the most memory of the accelerator that was in use at once, None without one.
+        profile: Takes that function and returns the seconds that each kind of operation takes.
     """
     # What libraries print must not get between the lines of the conversation.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -34,8 +36,11 @@ def serve(prepare):  # type: ignore[no-untyped-def]
 
     step, description = prepare(json.loads(sys.argv[1]))
     answer(description)
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        if line.strip() == "profile":
+            answer({"kernels": profile(step)})
+            continue
         start = time.perf_counter()
         step()
         answer({"seconds": time.perf_counter() - start})
-    answer({"peak_rss_bytes": peak_rss_bytes()})
+    answer({"peak_rss_bytes": peak_rss_bytes(), "peak_device_bytes": peak_device_bytes()})

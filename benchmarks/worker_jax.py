@@ -81,7 +81,24 @@ def prepare(settings: Mapping[str, Any]) -> tuple[Callable[[], None], dict[str, 
 
 
 def _describe() -> dict[str, Any]:
-    return {"device_kind": jax.devices()[0].device_kind, "platform": jax.default_backend()}
+    statistics = jax.devices()[0].memory_stats() or {}
+    return {
+        "device_kind": jax.devices()[0].device_kind,
+        "platform": jax.default_backend(),
+        "memory_bytes": statistics.get("bytes_limit"),
+    }
+
+
+def _peak_device_bytes() -> int | None:
+    statistics = jax.devices()[0].memory_stats() or {}
+    return statistics.get("peak_bytes_in_use")
+
+
+def _profile(step: Callable[[], None]) -> dict[str, float]:
+    from benchmarks.breakdown import profile
+    from benchmarks.gpu import kind_of_kernel
+
+    return profile(step, 2, kind_of_kernel)
 
 
 def _prepare_matmul(settings: Mapping[str, Any]) -> tuple[Callable[[], None], dict[str, Any]]:
@@ -89,7 +106,8 @@ def _prepare_matmul(settings: Mapping[str, Any]) -> tuple[Callable[[], None], di
     product = jax.jit(jnp.matmul)
     best, matrix = 0.0, jnp.ones((1, 1))
     for side in sides:
-        values = jnp.ones((side, side), settings["dtype"])
+        # Random, since a product of equal numbers can take a GPU less power and so less time.
+        values = jax.random.normal(jax.random.key(0), (side, side), settings["dtype"])
         product(values, values).block_until_ready()
         rates = []
         for _ in range(3):
@@ -106,6 +124,21 @@ def _prepare_matmul(settings: Mapping[str, Any]) -> tuple[Callable[[], None], di
     return step, {**_describe(), **rate, "compile_s": None, "temp_bytes": None}
 
 
+def _parameters(shapes: Any, generator: np.random.Generator) -> Any:
+    """Fills parameters on the host: on a GPU, compiling what draws them would take longer than the step itself.
+
+    Filters have the variance that they start with. Gains are one and skip gains a half, so that no branch is dead.
+    """
+    numbers = generator.standard_normal(2**20).astype(np.float32)
+
+    def fill(path: Any, shape: jax.ShapeDtypeStruct) -> np.ndarray:
+        if len(shape.shape) > 1:
+            return np.resize(numbers, shape.shape) * np.float32(np.prod(shape.shape[:-1]) ** -0.5)
+        return np.full(shape.shape, {"gain": 1.0, "skip_gain": 0.5}.get(path[-1].key, 0.0), np.float32)
+
+    return jax.tree_util.tree_map_with_path(fill, shapes)
+
+
 def compile_network(settings: Mapping[str, Any]) -> tuple[Callable[[], None], dict[str, Any], jax.stages.Compiled]:
     """Compiles a network's step; returns it, its description and the program."""
     released = settings["implementation"] == "released"
@@ -116,10 +149,8 @@ def compile_network(settings: Mapping[str, Any]) -> tuple[Callable[[], None], di
     mesh = make_mesh()
     pixels = generator.standard_normal((batch, side, side, 3)).astype(np.float32)
     # Parameters start in float32 for both; the released code takes their type from the images.
-    params = jax.jit(network.init, static_argnums=2)(jax.random.key(0), pixels, True)
-    # Skip gains start at zero; with another value no branch is dead.
-    params = jax.tree.map(lambda value: value + 0.5 if value.ndim == 0 else value, params)
-    params = jax.device_put(params, replicated(mesh))
+    shapes = jax.eval_shape(lambda key: network.init(key, pixels, True), jax.random.key(0))
+    params = jax.device_put(_parameters(shapes, generator), replicated(mesh))
     images = jax.device_put(jnp.asarray(pixels, dtype), batch_sharding(mesh))
     labels = jax.device_put(jnp.arange(batch) % settings["classes"], batch_sharding(mesh))
 
@@ -143,7 +174,7 @@ def compile_network(settings: Mapping[str, Any]) -> tuple[Callable[[], None], di
         return optax.apply_updates(params, updates), state, value
 
     training = settings["mode"] == "train"
-    held: Any
+    held: Any = None
     if training:
         held = (params, jax.jit(optimiser.init, out_shardings=replicated(mesh))(params))
         rest = (jax.device_put(jax.random.key(1), replicated(mesh)), images, labels)
@@ -158,11 +189,13 @@ def compile_network(settings: Mapping[str, Any]) -> tuple[Callable[[], None], di
 
     def step() -> None:
         nonlocal held
-        if training:
-            *held, value = compiled(*held, *rest)
-            jax.block_until_ready((held, value))
-        else:
-            jax.block_until_ready(compiled(params, images))
+        last: Any = None
+        for _ in range(settings.get("queued", 1)):
+            if training:
+                *held, last = compiled(*held, *rest)
+            else:
+                last = compiled(params, images)
+        jax.block_until_ready((held, last) if training else last)
 
     memory = compiled.memory_analysis()
     description = {
@@ -176,4 +209,4 @@ def compile_network(settings: Mapping[str, Any]) -> tuple[Callable[[], None], di
 
 
 if __name__ == "__main__":
-    serve(prepare)
+    serve(prepare, _peak_device_bytes, _profile)

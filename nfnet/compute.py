@@ -96,6 +96,21 @@ class Cost:
     stages: tuple[StageCost, ...]
 
 
+def training_bytes(cost: Cost, batch: int, *, remat: bool = False) -> int:
+    """Returns the bytes of device memory that a training step is expected to need.
+
+    Parameters, momentum and gradient take four bytes a parameter each, and the filters in the type of the activations
+    two. Beside the outputs of convolutions an accelerator keeps what activations make of them, which the gradients of
+    filters read: it shares what both passes compute. XLA's CPU form computes these anew and needs half.
+
+    Args:
+        cost: Of the network for one image.
+        batch: Images on the device.
+        remat: Whether blocks are recomputed.
+    """
+    return 14 * cost.parameters + 2 * batch * (cost.remat_bytes if remat else cost.activation_bytes)
+
+
 def count(function: Callable[..., Any], *specs: Any) -> Work:
     """Counts the work of a function without running it.
 

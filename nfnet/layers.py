@@ -207,7 +207,9 @@ class WSConv2D(hk.Module):
         gain = late(gain, x)  # or all weights would be standardized at the start, and kept
         # Standardized at full precision, then cast: bfloat16 would lose most of the variance's digits.
         w = standardize(w, gain, floor=self.floor).astype(x.dtype)
-        return conv(x, w, stride=self.stride, groups=self.groups, activation=activation) + bias.astype(x.dtype)
+        y = conv(x, w, stride=self.stride, groups=self.groups, activation=activation)
+        # Added at the bias's precision, and so its gradient, a sum over the pixels of a batch: bfloat16 counts to 256.
+        return (y + bias).astype(x.dtype)
 
 
 class Linear(hk.Module):
@@ -253,10 +255,10 @@ class SqueezeExcite(hk.Module):
         self.excite = Linear(channels, name="linear")
 
     def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch 1 1 channels"]:
-        """Returns the gates, to be multiplied with x."""
+        """Returns the gates, at parameter precision, to be multiplied with x."""
         mean = spatial_mean(x)
         gates = jax.nn.sigmoid(self.excite(jax.nn.relu(self.squeeze(mean))))
-        return gates.astype(x.dtype)[:, None, None, :]
+        return gates[:, None, None, :]
 
 
 class StochDepth(hk.Module):

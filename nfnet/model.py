@@ -235,7 +235,8 @@ class NFBlock(hk.Module):
         # All factors of the branch meet before the pixels do, once: one product, one sum over pixels for all gradients.
         gates = self.stoch_depth(2 * self.squeeze_excite(out), is_training)  # 2: gates are near 1/2 at first
         skip_gain = hk.get_parameter("skip_gain", (), parameter_dtype(x.dtype), jnp.zeros)
-        return shortcut + once(self.config.alpha * skip_gain.astype(x.dtype) * gates) * out
+        # Multiplied at parameter precision, for the sake of that sum.
+        return shortcut + (once(self.config.alpha * skip_gain * gates) * out).astype(x.dtype)
 
 
 class NFNet(hk.Module):
