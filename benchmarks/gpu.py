@@ -36,7 +36,6 @@ __all__ = ["FLAGS", "KERNELS", "Case", "fitting_batch", "kind_of_kernel", "main"
 FLAGS = (
     "--xla_gpu_experimental_enable_fusion_autotuner=true",
     "--xla_gpu_enable_triton_gemm=false",
-    "--xla_allow_excess_precision=false",
     "--xla_gpu_enable_latency_hiding_scheduler=true",
 )
 """XLA flags that are tried, one at a time."""

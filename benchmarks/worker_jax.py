@@ -21,6 +21,7 @@ from nfnet import NFNet, NFNetConfig
 from nfnet.compute import variant_cost
 from nfnet.optim import agc_sgd
 from nfnet.training.sharding import batch_sharding, make_mesh, replicated
+from nfnet.training.step import compiler_options
 
 MATMUL_SIDES = {"cpu": (1024, 2048, 3072)}
 _ACCELERATOR_SIDES = (4096, 8192, 16384)
@@ -184,7 +185,8 @@ def compile_network(settings: Mapping[str, Any]) -> tuple[Callable[[], None], di
     else:
         lowered = jax.jit(forward).trace(params, images)
     start = time.perf_counter()
-    compiled = lowered.lower().compile()
+    options = {} if released else compiler_options(jax.devices()[0].platform)
+    compiled = lowered.lower().compile(options)
     compile_s = time.perf_counter() - start
 
     def step() -> None:

@@ -97,11 +97,10 @@ class Cost:
 
 
 def training_bytes(cost: Cost, batch: int, *, remat: bool = False) -> int:
-    """Returns the bytes of device memory that a training step is expected to need.
+    """Returns the bytes of an accelerator's memory that a training step of an NFNet is expected to need.
 
-    Parameters, momentum and gradient take four bytes a parameter each, and the filters in the type of the activations
-    two. Beside the outputs of convolutions an accelerator keeps what activations make of them, which the gradients of
-    filters read: it shares what both passes compute. XLA's CPU form computes these anew and needs half.
+    Parameters, momentum and gradient take four bytes a parameter each, and filters in bfloat16 two. Beside the outputs
+    of convolutions, XLA keeps what activations make of them, which filters' gradients read: about twice the bytes.
 
     Args:
         cost: Of the network for one image.
@@ -109,6 +108,18 @@ def training_bytes(cost: Cost, batch: int, *, remat: bool = False) -> int:
         remat: Whether blocks are recomputed.
     """
     return 14 * cost.parameters + 2 * batch * (cost.remat_bytes if remat else cost.activation_bytes)
+
+
+def largest_batch(cost: Cost, memory: float, *, remat: bool = False) -> int:
+    """Returns the largest batch whose training step is expected to fit; 0 where none does.
+
+    Args:
+        cost: Of the network for one image.
+        memory: Bytes of the accelerator.
+        remat: Whether blocks are recomputed.
+    """
+    state = training_bytes(cost, 0)
+    return max(0, int((memory - state) // (training_bytes(cost, 1, remat=remat) - state)))
 
 
 def count(function: Callable[..., Any], *specs: Any) -> Work:

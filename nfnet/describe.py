@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from nfnet.compute import Cost
 
 
+MEMORIES = (80, 140)
+"""Gigabytes of accelerators' memory (H100, H200) for which the largest training batch is printed."""
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(prog="python -m nfnet.describe", description=__doc__)
@@ -99,18 +103,28 @@ def report(
     )
     reading = f", {plus_width} '+' width" if variant.endswith("+") else ""
     family, reading = ("NFNet", reading) if head is None else ("ViT", f", head {head}")
-    return "\n".join(
-        (
-            f"{family}-{variant}, one image of {resolution} x {resolution} px, {num_classes} classes{reading}",
-            "",
-            table,
-            "",
-            f"parameters         {cost.parameters / 1e6:.2f} M",
-            f"forward pass       {cost.macs / 1e9:.2f} GMACs",
-            f"activations        {cost.activation_bytes / 2**20:.1f} MiB in {dtype} for the backward pass",
-            f"  rematerialized   {cost.remat_bytes / 2**20:.1f} MiB if each block is recomputed",
-        )
+    lines = (
+        f"{family}-{variant}, one image of {resolution} x {resolution} px, {num_classes} classes{reading}",
+        "",
+        table,
+        "",
+        f"parameters         {cost.parameters / 1e6:.2f} M",
+        f"forward pass       {cost.macs / 1e9:.2f} GMACs",
+        f"activations        {cost.activation_bytes / 2**20:.1f} MiB in {dtype} for the backward pass",
+        f"  rematerialized   {cost.remat_bytes / 2**20:.1f} MiB if each block is recomputed",
     )
+    return "\n".join(lines if head is not None else (*lines, *_batches(cost)))
+
+
+def _batches(cost: "Cost") -> list[str]:
+    """The largest training batches in the memory that accelerators come with."""
+    from nfnet.compute import largest_batch
+
+    return [
+        f"batch in {gigabytes} GB    {largest_batch(cost, gigabytes * 1e9):,} in training, "
+        f"{largest_batch(cost, gigabytes * 1e9, remat=True):,} rematerialized"
+        for gigabytes in MEMORIES
+    ]
 
 
 if __name__ == "__main__":

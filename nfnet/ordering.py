@@ -11,7 +11,8 @@ does. Left alone, it spends most of a training step's memory on two things:
   standardized and transposed weights. But where that does not depend on the cotangent it is the same
   in both passes, and XLA computes it once and keeps it. `lean` makes it depend on the cotangent.
 
-Both rest on `late`, on other platforms the identity.
+Both rest on `late`, on other platforms the identity. It is so too in a program for several devices: the number that it
+reads would have to be exchanged between them, once for each layer.
 
 The backend also fuses cheap operations, all but divisions and the like, into each operation that reads their result,
 and each computes it again, for every element. `once` ends a computation with a division.
@@ -111,6 +112,18 @@ def _late_on_cpu(value: Array, first: Array, *, parts: int) -> Array:
     numbers = lax.slice(first, (0,) * first.ndim, (*corner, step * (parts - 1) + 1), (*corner, step))
     number = _finite(jnp.sum(numbers).astype(value.dtype))
     return lax.add(value, lax.broadcast(lax.div(_zero(number), 1 + lax.abs(number)), value.shape))
+
+
+def _lower_late_on_cpu(context: Any, *operands: Any, parts: int) -> Any:
+    function = _value if _devices(context) > 1 else _late_on_cpu
+    return mlir.lower_fun(function, multiple_results=False)(context, *operands, parts=parts)
+
+
+def _devices(context: Any) -> int:
+    """Returns the number of devices that a program is lowered for."""
+    devices = context.module_context.axis_context  # of `jax.jit`, or with a mesh, that of a map over its axes
+    mesh = getattr(devices, "mesh", None)
+    return mesh.size if mesh is not None else getattr(devices, "num_devices", None) or 1
 
 
 def _finite(value: Array) -> Array:
@@ -226,7 +239,7 @@ def _primitive(
 
 
 _late_p = _primitive("late", _value, _value, _late_jvp, _late_batched)
-mlir.register_lowering(_late_p, mlir.lower_fun(_late_on_cpu, multiple_results=False), platform="cpu")
+mlir.register_lowering(_late_p, _lower_late_on_cpu, platform="cpu")
 _once_p = _primitive("once", _once, _once, _once_jvp, _once_batched, _once_transpose)
 mlir.register_lowering(_once_p, mlir.lower_fun(_once_on_cpu, multiple_results=False), platform="cpu")
 _tied_p = _primitive("tied", _tied, _tied, _tied_jvp, _tied_batched, _tied_transpose, several=True)

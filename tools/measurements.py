@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from benchmarks.breakdown import KINDS
+from benchmarks.gpu import KERNELS
 from benchmarks.model import MODES
 from benchmarks.timing import slope
 from paper.benchmarks import COMMAND, RESULTS, machine_line
 
-__all__ = ["breakdown", "formulations", "performance", "scaling", "speed"]
+__all__ = ["accelerator", "breakdown", "formulations", "performance", "scaling", "speed"]
 
 FORMULATIONS, BREAKDOWN, SCALING = (RESULTS / f"{name}.json" for name in ("formulations", "breakdown", "scaling"))
 
@@ -43,6 +45,91 @@ def speed(speeds: pd.DataFrame) -> str:
             lines.append("| " + " | ".join([str(name), *cells, memory, compiling]) + " |")
         parts.append("\n".join([*lines, "", f"Measured on {first.machine}."]))
     return "\n\n".join(parts)
+
+
+_MODES = {"train": "training", "forward": "forward"}
+
+
+def accelerator(path: Path) -> str:
+    """What was measured on an accelerator: speeds, memory, where the time goes."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    lines = [
+        "| network | mode | px | batch | implementation | images/s | utilisation | x released | compilation | memory |",
+        "|:--|:--|--:|--:|:--|--:|--:|--:|--:|--:|",
+    ]
+    for one in record["results"]:
+        name = one["implementation"] + (f", `{one['flags']}`" if one["flags"] else "")
+        cells = [one["network"], _MODES[one["mode"]], str(one["resolution"]), str(one["batch"]), name]
+        cells += [f"{one['images_per_s']:,.0f}", _share(one["utilisation"]), _range(one["speedup"])]
+        cells += [f"{one['compile_s']:.0f} s", f"{one['peak_device_bytes'] / 2**30:.1f} GiB"]
+        lines.append("| " + " | ".join(cells) + " |")
+    profiled = [one for one in record["results"] if one["kernels_s"] and not one["flags"]]
+    titles = [f"{one['network']} {_MODES[one['mode']]}, {one['implementation']}" for one in profiled]
+    lines += ["", f"| ms a step | {' | '.join(titles)} |", f"|:--|{'--:|' * len(titles)}"]
+    for kind, title in KERNELS.items():
+        times = [f"{1e3 * one['kernels_s'][kind]:.1f}" for one in profiled]
+        lines.append(f"| {title} | {' | '.join(times)} |")
+    peak = record["peak_flops_per_s"]
+    lines += [
+        "",
+        "Everything in bfloat16. Utilisation: the multiplications and additions of a step, six for each multiply-add "
+        "of a forward pass in training and two in a forward pass, over the peak that the maker states, "
+        f"{peak['stated'] / 1e12:,.0f} TFLOP/s; a product of random matrices of side {peak['side']} reached "
+        f"{peak['measured'] / 1e12:,.0f}. Memory is the most that was in use at once. Times are medians of interleaved "
+        "rounds; programs of a wave compiled side by side. All programs have "
+        f"`{record['machine']['environment']['XLA_FLAGS']}`; what else they have is named. "
+        f"Measured on {machine_line(record['machine'])}.",
+    ]
+    if record["pipeline"]:
+        lines += [
+            "",
+            f"The input pipeline makes {record['pipeline']['images_per_s']:,.0f} images/s of JPEGs of 500 x 375 "
+            f"pixels with {record['pipeline']['workers']} processes of that machine.",
+        ]
+    if record["unfinished"]:
+        names = ", ".join(f"{one['case']} ({one['why']})" for one in record["unfinished"])
+        lines += ["", f"What could not be measured in the time given: {names}."]
+    return "\n".join(lines)
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _range(speedup: dict[str, float] | None) -> str:
+    return "" if speedup is None else f"{speedup['median']:.2f} ({speedup['low']:.2f} to {speedup['high']:.2f})"
+
+
+def memory(variants: Sequence[str] = ("F0", "F1", "F3", "F7+"), resolution: int = 224) -> str:
+    """The memory that training is expected to need, the largest batches, and what was measured."""
+    from nfnet.compute import largest_batch, training_bytes, variant_cost
+
+    measured: dict[str, list[str]] = {}
+    for path in sorted(RESULTS.glob("gpu_*.json")):
+        for one in json.loads(path.read_text(encoding="utf-8"))["results"]:
+            if (one["mode"], one["implementation"], one["flags"], one["resolution"]) == (
+                "train",
+                "ours",
+                "",
+                resolution,
+            ):
+                expected = training_bytes(variant_cost(one["network"], resolution), one["batch"])
+                text = f"{one['peak_device_bytes'] / 2**30:.1f} GiB at {one['batch']}, {expected / 2**30:.1f} expected"
+                measured.setdefault(one["network"], []).append(text)
+    lines = [
+        "| network | state | an image | rematerialized | batch in 80 GB | in 140 GB | measured |",
+        "|:--|--:|--:|--:|--:|--:|:--|",
+    ]
+    for name in variants:
+        cost = variant_cost(name, resolution)
+        state = training_bytes(cost, 0)
+        images = [training_bytes(cost, 1, remat=remat) - state for remat in (False, True)]
+        sizes = [f"{state / 2**30:.1f} GiB", *(f"{size / 2**20:.0f} MiB" for size in images)]
+        batches = [
+            f"{largest_batch(cost, size):,} ({largest_batch(cost, size, remat=True):,})" for size in (80e9, 140e9)
+        ]
+        lines.append("| " + " | ".join([name, *sizes, *batches, "; ".join(measured.get(name, []))]) + " |")
+    return "\n".join([*lines, "", f"Training at {resolution} px in bfloat16; in brackets with blocks recomputed."])
 
 
 def formulations(path: Path = FORMULATIONS) -> str:
@@ -143,7 +230,9 @@ def scaling(path: Path = SCALING) -> str:
 
 def performance() -> dict[str, str]:
     """The generated parts of docs/performance.md."""
-    return {"breakdown": breakdown(), "formulations": formulations(), "scaling": scaling()}
+    measured = [accelerator(path) for path in sorted(RESULTS.glob("gpu_*.json"))]
+    parts = {"breakdown": breakdown(), "formulations": formulations(), "scaling": scaling(), "memory": memory()}
+    return {**parts, "gpu": "\n\n".join(measured) or "None has been measured; `python -m benchmarks.gpu` measures one."}
 
 
 def _speed_cells(row: pd.Series | None) -> tuple[str, str]:
