@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu --released CHECKOUT --timm-python PYTHON [--seconds 560]
 
-Training of F3 beside the released code under the same JAX and timm under torch.compile, training of F7+, F0 and F1, a
-forward pass of F3 at its test resolution, XLA flags one at a time, and the input pipeline. Everything is in bfloat16.
+Training of F3 beside the released code under the same JAX and timm under torch.compile, training of F7+, F0 and F1,
+forward passes at test resolutions, XLA flags one at a time, and the input pipeline. Everything is in bfloat16.
 A GPU's programs take minutes to compile, most of them to try algorithms for convolutions. So the programs of a wave are
 compiled side by side, and measured one after another when all are ready. What has been measured is written down at
 once; when the time is over, the rest is named and left out.
@@ -127,10 +127,9 @@ def waves(networks: Sequence[str], resolution: int, implementations: tuple[str, 
 
     first, *rest = networks
     yield [Case(first, "train", resolution, implementations), *(Case(name, "train", resolution) for name in rest[:1])]
-    tested = find_variant(first).test_resolution or resolution
-    yield [*(Case(name, "train", resolution) for name in rest[1:]), Case(first, "forward", tested)]
-    if rest[1:]:
-        yield [Case(rest[-1], "train", resolution, flags=flag) for flag in FLAGS]
+    tested = [Case(name, "forward", find_variant(name).test_resolution or resolution) for name in networks]
+    yield [*(Case(name, "train", resolution) for name in rest[1:]), *tested]
+    yield [Case(networks[-1], "train", resolution, flags=flag) for flag in FLAGS]
 
 
 def fitting_batch(case: Case, memory: int, largest: int, remat: bool = False) -> int:

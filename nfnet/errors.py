@@ -34,6 +34,28 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} {name!r}: known are {', '.join(names)}{hint}.")
 
 
+def printable(text: object, limit: int = 200) -> str:
+    r"""Returns what came from outside, e.g. a name found in a file, fit for one line of a terminal.
+
+    Whatever does not print (line ends, terminal escapes, marks that reverse the direction of writing, lone
+    surrogates) is shown as its escape sequence, such as ``\x1b``, so that no text moves the cursor or poses as
+    another message.
+
+    Args:
+        text: What to show, as ``str`` gives it.
+        limit: Most characters to return (at least 2); a longer text keeps its beginning and its end around an ellipsis.
+    """
+    shown = str(text)
+    shortened = len(shown) > 2 * limit
+    if shortened:  # before escaping, which is slow for a text of megabytes
+        shown = shown[:limit] + shown[-limit:]
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown)
+    if len(shown) <= limit and not shortened:
+        return shown
+    end = (limit - 1) // 3
+    return shown[: limit - 1 - end] + "…" + shown[len(shown) - end :]
+
+
 @contextlib.contextmanager
 def exit_on_user_error() -> Iterator[None]:
     """Turns a `UserError` inside a command line's main into its sentence on stderr and exit code 2."""

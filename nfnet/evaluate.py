@@ -21,6 +21,9 @@ def _evaluate(arguments: Sequence[str] | None) -> int:
     parser.add_argument(
         "--raw", action="store_true", help="evaluate the last parameters rather than their moving average"
     )
+    parser.add_argument(
+        "--allow-non-finite", action="store_true", help="also take weights of a file that are NaN or infinite"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options, overrides = command_line.parse(parser, arguments)
 
@@ -34,7 +37,7 @@ def _evaluate(arguments: Sequence[str] | None) -> int:
 
     from nfnet.training.initial import evaluate_checkpoint, read_initial
 
-    loaded = read_initial(Path(options.checkpoint), average=not options.raw)
+    loaded = read_initial(Path(options.checkpoint), average=not options.raw, allow_non_finite=options.allow_non_finite)
     result = evaluate_checkpoint(loaded, config)
     if options.json:
         record = {

@@ -21,6 +21,9 @@ def _finetune(arguments: Sequence[str] | None) -> int:
         "--raw", action="store_true", help="start from the last parameters rather than their moving average"
     )
     parser.add_argument("--partial", action="store_true", help="accept a checkpoint that does not fill the whole body")
+    parser.add_argument(
+        "--allow-non-finite", action="store_true", help="also take weights of a file that are NaN or infinite"
+    )
     command_line.add_run_arguments(parser)
     options, overrides = command_line.parse(parser, arguments)
 
@@ -40,7 +43,7 @@ def _finetune(arguments: Sequence[str] | None) -> int:
     from nfnet.training.state import Params
     from nfnet.training.transfer import transfer
 
-    loaded = read_initial(Path(options.init), average=not options.raw)
+    loaded = read_initial(Path(options.init), average=not options.raw, allow_non_finite=options.allow_non_finite)
 
     def initial(fresh: Params) -> Params:
         params, report = transfer(fresh, loaded.params, partial=options.partial)

@@ -4,9 +4,9 @@
     checkpoint = load_checkpoint("F0_haiku.npz", params)
     logits = network.apply(checkpoint.params, None, images, False)["logits"]
 
-Formats are known by their contents. The released files F0 to F6 are pickles of {module: {name: array}},
-in spite of their suffix, and unpickling can run any code: here nothing but NumPy arrays can come out of
-one. timm's state dicts, and the ViTs of big_vision and vision_transformer, are read from .safetensors or
+Formats are known by their contents (nfnet/weight_files.py). The released files F0 to F6 are pickles of
+{module: {name: array}}, in spite of their suffix; nfnet/pickles.py reads them without running anything that they
+ask for. timm's state dicts, and the ViTs of big_vision and vision_transformer, are read from .safetensors or
 .npz files; nfnet/vit_pretrained.py says how ViTs become ours.
 
 timm's networks are not quite the same function: they use the exact GELU and another floor under the
@@ -14,28 +14,20 @@ variance in weight standardization, which changes the logits of F0 by about 2%. 
 network that timm's weights belong to; released weights belong to `VARIANTS` as they are.
 """
 
-import codecs
 import dataclasses
-import io
-import json
 import os
-import pickle
 import re
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import haiku as hk
 import jax.numpy as jnp
 import numpy as np
 
-from nfnet.errors import UserError
+from nfnet.errors import UserError, printable
 from nfnet.model import NFNetConfig, find_variant, is_classifier
 from nfnet.vit_pretrained import fit_positions, from_big_vision, from_timm_vit, is_big_vision, is_timm_vit
-
-State = Mapping[str, np.ndarray]
-Arrays = Mapping[str, Mapping[str, np.ndarray]]
+from nfnet.weight_files import Arrays, State, read_weights, refuse_non_finite
 
 _OTHER_NETWORK = "build the network that the file belongs to"
 
@@ -70,7 +62,12 @@ class Checkpoint:
 
 
 def load_checkpoint(
-    path: str | os.PathLike[str], initial: hk.Params, *, replace_head: bool = False, strict: bool = True
+    path: str | os.PathLike[str],
+    initial: hk.Params,
+    *,
+    replace_head: bool = False,
+    strict: bool = True,
+    allow_non_finite: bool = False,
 ) -> Checkpoint:
     """Loads a released NFNet or ViT, or timm's weights, into a network.
 
@@ -81,12 +78,14 @@ def load_checkpoint(
         initial: The network's parameters as initialized.
         replace_head: Keep the initial classifier, e.g. for another number of classes.
         strict: Refuse files that lack parameters of the network or have others. Shapes must always agree.
+        allow_non_finite: Also read weights that are NaN or infinite.
 
     Raises:
-        UserError: If the file cannot be read, holds anything but arrays, or belongs to another network.
+        UserError: If the file cannot be read, holds anything but arrays of finite numbers, or belongs to another
+            network.
     """
-    found = fit_positions(read_checkpoint(path), initial)
-    return merge(found, initial, Path(path).name, replace_head=replace_head, strict=strict)
+    found = fit_positions(read_checkpoint(path, allow_non_finite=allow_non_finite), initial)
+    return merge(found, initial, printable(Path(path).name), replace_head=replace_head, strict=strict)
 
 
 def merge(
@@ -133,26 +132,27 @@ def merge(
         f"{module}/{name}" for module, group in found.items() for name in group if name not in initial.get(module, {})
     )
     if left_over and strict:
-        raise UserError(f"{source}: the network has no parameter {left_over[0]}: {_OTHER_NETWORK}.")
+        raise UserError(f"{source}: the network has no parameter {printable(left_over[0])}: {_OTHER_NETWORK}.")
     return Checkpoint(values, tuple(loaded), tuple(skipped), left_over)
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> Arrays:
+def read_checkpoint(path: str | os.PathLike[str], *, allow_non_finite: bool = False) -> Arrays:
     """Reads the parameters of a released checkpoint or of timm's, as {module: {name: array}}.
 
+    Args:
+        path: The file.
+        allow_non_finite: Also read weights that are NaN or infinite.
+
     Raises:
-        UserError: If the file cannot be read or holds anything but arrays.
+        UserError: If the file cannot be read, or holds anything but floating-point arrays of finite numbers.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
-    name = Path(path).name
-    if data.startswith(b"PK"):
-        return convert(_read_npz(data, name), name)
-    if data[8:9] == b"{":
-        return convert(_read_safetensors(data, name), name)
-    return _read_pickle(data, name)
+    name = printable(Path(path).name)
+    state, params = read_weights(path)
+    found = params if state is None else convert(state, name)
+    assert found is not None  # one of both
+    if not allow_non_finite:
+        refuse_non_finite(found, name)
+    return found
 
 
 def convert(state: State, source: str = "state dict") -> Arrays:
@@ -161,11 +161,13 @@ def convert(state: State, source: str = "state dict") -> Arrays:
     Raises:
         UserError: If a name does not belong to the networks of that origin.
     """
-    if is_timm_vit(state):
-        return from_timm_vit(state, source)
-    if is_big_vision(state):
-        return from_big_vision(state, source)
-    return from_timm(state, source)
+    origin = from_timm_vit if is_timm_vit(state) else from_big_vision if is_big_vision(state) else from_timm
+    try:
+        return origin(state, source)
+    except UserError:
+        raise
+    except (ValueError, IndexError) as error:  # an array with other axes than the network's
+        raise UserError(f"{source} holds arrays of shapes that no such network has ({printable(error)}).") from error
 
 
 def timm_config(variant: str) -> NFNetConfig:
@@ -189,7 +191,7 @@ _TIMM_LAYERS = {
 }
 _TIMM_KINDS = ("weight", "bias", "gain", "skipinit_gain")
 _TIMM_NAME = re.compile(
-    r"stem\.conv(?P<stem>[1-9])|stages\.(?P<stage>\d+)\.(?P<index>\d+)(?:\.(?P<layer>.+))?"
+    r"stem\.conv(?P<stem>[1-9])|stages\.(?P<stage>[0-9])\.(?P<index>0|[1-9][0-9]{0,2})(?:\.(?P<layer>.+))?"
     r"|(?P<final>final_conv)|(?P<head>head\.fc)"
 )
 
@@ -213,7 +215,7 @@ def from_timm(state: State, source: str = "state dict") -> Arrays:
         match = _TIMM_NAME.fullmatch(path)
         module = _timm_module(match, numbers) if match and kind in _TIMM_KINDS else None
         if module is None:
-            raise UserError(f"{source}: {key} is no parameter of timm's dm_nfnet networks.")
+            raise UserError(f"{source}: {printable(key)} is no parameter of timm's dm_nfnet networks.")
         try:
             name, array = _timm_value(module, kind, value)
         except ValueError as error:
@@ -248,113 +250,3 @@ def _timm_value(module: str, kind: str, value: np.ndarray) -> tuple[str, np.ndar
     if linear:  # [out, in] or, in squeeze-excite, [out, in, 1, 1]
         return "w", value.reshape(value.shape[:2]).T
     return "w", value.transpose(2, 3, 1, 0)
-
-
-def _read_npz(data: bytes, name: str) -> State:
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{name} is truncated or no archive of plain NumPy arrays.") from error
-
-
-_SAFETENSORS_TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
-
-
-def _read_safetensors(data: bytes, name: str) -> State:
-    """Reads the format: length of a JSON header, the header, and the arrays' bytes in row-major order."""
-    start = 8 + int.from_bytes(data[:8], "little")
-    try:
-        header = json.loads(data[8:start])
-        header.pop("__metadata__", None)
-        state = {}
-        for key, entry in header.items():
-            begin, end = entry["data_offsets"]
-            if not 0 <= begin <= end <= len(data) - start:
-                raise ValueError(f"{key} lies outside the file")
-            flat = np.frombuffer(data[start + begin : start + end], _SAFETENSORS_TYPES[entry["dtype"]])
-            state[key] = flat.reshape(entry["shape"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{name} is truncated or no safetensors file of floating-point arrays.") from error
-    return state
-
-
-def _read_pickle(data: bytes, name: str) -> Arrays:
-    try:
-        content = _ArrayUnpickler(io.BytesIO(data), name).load()
-    except UserError:
-        raise
-    except Exception as error:  # a damaged pickle can fail anywhere
-        raise UserError(f"{name} is truncated or no checkpoint of a known format.") from error
-    if not isinstance(content, dict) or not content:
-        kind = type(content).__name__
-        raise UserError(f"{name} holds no parameters {{module: {{name: array}}}}, but a {kind}.")
-    params: dict[str, dict[str, np.ndarray]] = {}
-    for module, group in content.items():
-        if not isinstance(group, dict):
-            kind = type(group).__name__
-            raise UserError(f"{name}: {module} is no module with parameters, but a {kind}.")
-        params[module] = {}
-        for key, value in group.items():
-            if not isinstance(value, np.ndarray) or not jnp.issubdtype(value.dtype, jnp.floating):
-                raise UserError(f"{name}: parameter {module}/{key} is no floating-point array.")
-            params[module][key] = value
-    return params
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles containers of NumPy arrays and nothing else.
-
-    Each function that a pickle of arrays may call is replaced by one of our own; any other is refused, so
-    that no code of the file's choice runs.
-    """
-
-    def __init__(self, file: io.BytesIO, name: str):
-        super().__init__(file, encoding="latin1")
-        self.name = name
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Returns the stand-in for a global, or refuses the file."""
-        for spelling, usual in _SPELLINGS.items():
-            module = module.replace(spelling, usual)
-        if (module, name) == ("dill._dill", "_get_attr"):
-            return self.find_class  # dill writes some globals as attributes of a module it imports
-        if (module, name) not in _STAND_INS:
-            raise UserError(f"{self.name} refers to {module}.{name}: only NumPy arrays are loaded from a pickle.")
-        return _STAND_INS[module, name]
-
-
-def _reconstruct(kind: type, shape: tuple[int, ...], typecode: bytes) -> np.ndarray:
-    return np.ndarray(shape, np.int8)  # the state that follows sets shape, type and contents
-
-
-def _create_array(
-    function: Callable[..., np.ndarray], args: tuple[Any, ...], state: tuple[Any, ...], attributes: Any = None
-) -> np.ndarray:
-    array = function(*args)
-    array.__setstate__(state)
-    return array
-
-
-def _scalar(dtype: np.dtype, data: bytes) -> np.ndarray:
-    return np.frombuffer(data, dtype).reshape(())
-
-
-def _from_buffer(data: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if order == "F" else "C")
-
-
-# Modules have moved between versions of NumPy.
-_SPELLINGS = {"numpy._core": "numpy.core", "numpy.core._multiarray_umath": "numpy.core.multiarray"}
-
-_STAND_INS: Mapping[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy.core.multiarray", "scalar"): _scalar,
-    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
-    ("dill._dill", "_create_array"): _create_array,
-    ("dill._dill", "_import_module"): lambda name, safe=False: name,
-    ("collections", "OrderedDict"): dict,
-    ("_codecs", "encode"): lambda text, encoding: codecs.encode(str(text), "latin1"),
-}

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from nfnet.errors import UserError, unknown_name
+from nfnet.errors import UserError, printable, unknown_name
 
 Interpolation = Literal["bilinear", "bicubic"]
 State = Mapping[str, np.ndarray]
@@ -74,9 +74,18 @@ def from_timm_vit(state: State, source: str = "state dict") -> Arrays:
     for key, value in state.items():
         module, name = _timm_place(key, source)
         if name == "w":
+            _check_axes(value, (2, 4), key, source)
             value = value.T if value.ndim == 2 else _filters_to_matrix(value.transpose(2, 3, 1, 0))
         params.setdefault(module, {})[name] = value
-    return _with_class_position(params)
+    return _with_class_position(params, source)
+
+
+def _check_axes(value: np.ndarray, allowed: tuple[int, ...], key: str, source: str) -> None:
+    """Raises UserError unless an array has one of the allowed numbers of axes."""
+    if value.ndim not in allowed:
+        raise UserError(
+            f"{source}: {printable(key)} has shape {value.shape}, but needs {' or '.join(map(str, allowed))} axes."
+        )
 
 
 def _timm_place(key: str, source: str) -> tuple[str, str]:
@@ -84,10 +93,12 @@ def _timm_place(key: str, source: str) -> tuple[str, str]:
     if key in _TIMM_PARAMETERS:
         return _TIMM_PARAMETERS[key]
     path, _, kind = key.rpartition(".")
-    block = re.fullmatch(r"blocks\.(\d+)\.(.+)", path)
+    block = re.fullmatch(r"blocks\.(0|[1-9][0-9]{0,2})\.(.+)", path)
     layer = _TIMM_BLOCK.get(block[2]) if block else _TIMM_LAYERS.get(path)
     if layer is None or kind not in ("weight", "bias"):
-        raise UserError(f"{source}: {key} is no parameter of a plain Vision Transformer: convert another model.")
+        raise UserError(
+            f"{source}: {printable(key)} is no parameter of a plain Vision Transformer: convert another model."
+        )
     module = f"ViT/block_{block[1]}/{layer}" if block else layer
     return module, _own_name(module, kind)
 
@@ -164,7 +175,9 @@ def from_big_vision(state: State, source: str = "arrays") -> Arrays:
             params.setdefault(module, {})[name] = value
         else:
             module, part, name = _jax_place(key, source)
-            parts.setdefault((module, name), {})[part] = value
+            if part in parts.setdefault((module, name), {}):
+                raise UserError(f"{source}: {printable(key)} is there twice, by the names of two releases.")
+            parts[module, name][part] = value
     for (module, name), arrays in parts.items():
         joined = _JOINED.get(module.rpartition("/")[2])
         if joined is None:
@@ -174,16 +187,18 @@ def from_big_vision(state: State, source: str = "arrays") -> Arrays:
         else:
             value = _join([arrays[part] for part in range(len(joined))], name)
         params.setdefault(module, {})[name] = value
-    return _with_class_position(params)
+    return _with_class_position(params, source)
 
 
 def _jax_place(key: str, source: str) -> tuple[str, int, str]:
     """Returns our module, the part of it and our name of one of the authors' parameters."""
     path, _, kind = key.rpartition("/")
-    block = re.fullmatch(r"Transformer/encoderblock_(\d+)/(.+)", path)
+    block = re.fullmatch(r"Transformer/encoderblock_(0|[1-9][0-9]{0,2})/(.+)", path)
     place = _JAX_BLOCK.get(block[2]) if block else _JAX_LAYERS.get(path)
     if place is None or kind not in ("kernel", "bias", "scale"):
-        raise UserError(f"{source}: {key} is no parameter of a plain Vision Transformer: convert another model.")
+        raise UserError(
+            f"{source}: {printable(key)} is no parameter of a plain Vision Transformer: convert another model."
+        )
     layer, part = place
     module = f"ViT/block_{block[1]}/{layer}" if block else layer
     return module, part, _own_name(module, kind)
@@ -205,9 +220,11 @@ def _join(arrays: Sequence[np.ndarray], name: str) -> np.ndarray:
     return np.concatenate([array.reshape(*array.shape[:kept], -1) for array in arrays], axis=-1)
 
 
-def _with_class_position(params: Arrays) -> Arrays:
+def _with_class_position(params: Arrays, source: str) -> Arrays:
     """Gives the class token a position of zero where the checkpoint has positions of patches alone."""
     tokens = params.get("ViT", {})
+    if "position_embedding" in tokens:
+        _check_axes(tokens["position_embedding"], (3,), "the position embedding", source)
     if "cls_token" in tokens and "position_embedding" in tokens:
         embedding = tokens["position_embedding"]
         if math.isqrt(embedding.shape[1]) ** 2 == embedding.shape[1]:
@@ -230,11 +247,11 @@ def fit_positions(
         The same parameters if there is nothing to interpolate.
     """
     tokens = params.get("ViT", {})
-    try:
-        wanted = initial["ViT"]["position_embedding"].shape[1]
-        found = tokens["position_embedding"].shape[1]
-    except KeyError:
+    if "position_embedding" not in tokens or "position_embedding" not in initial.get("ViT", {}):
         return params
+    _check_axes(tokens["position_embedding"], (3,), "the position embedding", "weights")
+    wanted = initial["ViT"]["position_embedding"].shape[1]
+    found = tokens["position_embedding"].shape[1]
     side, with_class = math.isqrt(wanted), "cls_token" in tokens
     if found == wanted or side**2 + with_class != wanted:
         return params

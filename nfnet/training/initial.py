@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nfnet.data.sources import check_classes, open_source
-from nfnet.errors import UserError
+from nfnet.errors import UserError, printable
 from nfnet.training import recipe
 from nfnet.training.checkpoint import load_parameters
 from nfnet.training.config import RunConfig
@@ -28,12 +28,13 @@ class Initial:
     description: str
 
 
-def read_initial(path: Path, *, average: bool = True) -> Initial:
+def read_initial(path: Path, *, average: bool = True, allow_non_finite: bool = False) -> Initial:
     """Reads parameters.
 
     Args:
         path: a run's folder, one of its checkpoints, or a file of a released NFNet.
         average: take the moving average where a checkpoint has one.
+        allow_non_finite: also take weights of a file that are NaN or infinite.
 
     Raises:
         UserError: nothing readable there.
@@ -41,7 +42,7 @@ def read_initial(path: Path, *, average: bool = True) -> Initial:
     if path.is_file():
         from nfnet.pretrained import read_checkpoint
 
-        return Initial(read_checkpoint(path), str(path))
+        return Initial(read_checkpoint(path, allow_non_finite=allow_non_finite), printable(path))
     loaded = load_parameters(path, average=average)
     which = "moving average" if loaded.averaged else "parameters"
     return Initial(loaded.params, f"{loaded.folder} ({which} after {loaded.meta['step']} steps)")

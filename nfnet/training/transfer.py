@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nfnet.errors import UserError
+from nfnet.errors import UserError, printable
 from nfnet.training.state import Params
 
 HEADS = ("NFNet/~/linear", "ViT/~/head", "ViT/head")  # modules of the classifiers
@@ -37,7 +37,7 @@ class Report:
         for what in ("resized", "reset", "skipped", "left_over"):
             names = getattr(self, what)
             if names:
-                shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+                shown = ", ".join(map(printable, names[:4])) + (", ..." if len(names) > 4 else "")
                 lines.append(f"{len(names)} {what.replace('_', ' ')} ({shown})")
         return "; ".join(lines)
 
@@ -63,8 +63,8 @@ def transfer(fresh: Params, loaded: Params, *, partial: bool = False) -> tuple[P
             if module in HEADS:
                 kind = "reset"
             elif stored is not None and stored.shape == array.shape:
-                value, kind = stored, "loaded"
-            elif stored is not None and name == "position_embedding" and stored.shape[2:] == array.shape[2:]:
+                value, kind = np.asarray(stored).astype(array.dtype), "loaded"
+            elif stored is not None and name == "position_embedding" and _same_but_tokens(stored, array):
                 value, kind = _resize(stored, array.shape[1], "cls_token" in arrays), "resized"
             result[module][name] = value
             what[kind].append(f"{module}/{name}")
@@ -84,6 +84,11 @@ def transfer(fresh: Params, loaded: Params, *, partial: bool = False) -> tuple[P
             f"made with" + ("." if not report.loaded else ", or --partial to go on with what fits.")
         )
     return result, report
+
+
+def _same_but_tokens(stored: Any, array: Any) -> bool:
+    """Whether two position embeddings [1, tokens, width] differ in their number of tokens alone."""
+    return stored.ndim == array.ndim == 3 and (stored.shape[0], stored.shape[2]) == (array.shape[0], array.shape[2])
 
 
 def _resize(embedding: Any, tokens: int, with_class: bool) -> np.ndarray:

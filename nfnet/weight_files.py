@@ -1,0 +1,176 @@
+"""Files of weights: archives of NumPy arrays, safetensors and pickles, known by their contents.
+
+Whatever is wrong with a file is one sentence. All formats accept the same: arrays of floating-point numbers, exactly
+as many as the file holds bytes for. Nothing in a file is run, and no file is unpacked to many times its size.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import re
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+
+from nfnet.errors import UserError, printable
+from nfnet.pickles import read_pickle
+
+__all__ = ["Arrays", "State", "read_weights", "refuse_non_finite"]
+
+State = Mapping[str, np.ndarray]
+Arrays = Mapping[str, Mapping[str, np.ndarray]]
+
+_ENCRYPTED = 0x1  # of a zip member's flags
+_UNPACKED = 3  # times the file's size that its members may have together, beside the next
+_ALLOWANCE = 64 * 2**20
+_LONGEST_HEADER = 10_000
+_FIELD = re.compile(
+    r"""['"](?P<name>descr|fortran_order|shape)['"] *: *(?P<value>'[^']*'|"[^"]*"|True|False|\([0-9, ]*\))"""
+)
+_SAFETENSORS = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
+
+
+def read_weights(path: str | os.PathLike[str]) -> tuple[State | None, Arrays | None]:
+    """Reads a file of weights.
+
+    Args:
+        path: An .npz archive, a .safetensors file, or a pickle of {module: {name: array}}, whatever its suffix.
+
+    Returns:
+        Arrays by name, or arrays by module and name: the one that the file holds.
+
+    Raises:
+        UserError: If it cannot be read, is damaged, or holds anything but floating-point arrays.
+    """
+    data, name = _read(Path(path)), printable(Path(path).name)
+    if data.startswith(b"PK"):
+        return _read_npz(data, name), None
+    if data[8:9] == b"{":
+        return _read_safetensors(data, name), None
+    return None, read_pickle(data, name)
+
+
+def refuse_non_finite(arrays: Arrays, source: str) -> None:
+    """Refuses weights that are not finite, as float32, which parameters are.
+
+    Raises:
+        UserError: Naming the first array that holds NaN or infinity, and how many do.
+    """
+    with np.errstate(over="ignore"):
+        names = [
+            f"{module}/{name}"
+            for module, group in arrays.items()
+            for name, value in group.items()
+            if not np.isfinite(value.astype(np.float32, copy=False)).all()
+        ]
+    if names:
+        raise UserError(
+            f"{source}: {printable(names[0])} holds numbers that are not finite"
+            + (f", and {len(names) - 1} more arrays do" if len(names) > 1 else "")
+            + ": the training that made it diverged, or the file is damaged; --allow-non-finite "
+            "(allow_non_finite=True) takes it."
+        )
+
+
+def _read(path: Path) -> bytes:
+    shown = printable(path)
+    try:
+        with path.open("rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UserError(f"{shown} is no file: pass a file of weights.")
+            return file.read()
+    except OSError as error:
+        raise UserError(f"{shown} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{shown} is no name of a file.") from error
+
+
+def _read_npz(data: bytes, name: str) -> State:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            _check_members(members, len(data), name)
+            return {member.filename.removesuffix(".npy"): _read_member(archive, member, name) for member in members}
+    except UserError:
+        raise
+    except (
+        zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, ValueError, LookupError,
+        TypeError, OverflowError, MemoryError,
+    ) as error:  # fmt: skip
+        raise UserError(f"{name} is truncated or no archive of plain NumPy arrays.") from error
+
+
+def _check_members(members: list[zipfile.ZipInfo], size: int, name: str) -> None:
+    names = [member.filename for member in members]
+    if any(one.endswith("data.pkl") for one in names):
+        raise UserError(f"{name} is a file of PyTorch: save its weights as .safetensors.")
+    if len(set(names)) != len(names):
+        raise UserError(f"{name} holds an array twice: it is no archive that NumPy writes.")
+    for member in members:
+        if not member.filename.endswith(".npy"):
+            raise UserError(f"{name} holds {printable(member.filename)}, which is no NumPy array.")
+        if member.flag_bits & _ENCRYPTED:
+            raise UserError(f"{name}: {printable(member.filename)} is encrypted: save the arrays without a password.")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise UserError(f"{name}: {printable(member.filename)} is compressed by a method that NumPy does not use.")
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > _UNPACKED * size + _ALLOWANCE:
+        raise UserError(f"{name} has {size:,} bytes and would unpack to {unpacked:,}: save the arrays uncompressed.")
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> np.ndarray:
+    key = printable(member.filename.removesuffix(".npy"))
+    with archive.open(member) as file:
+        dtype, fortran, shape = _read_header(file, f"{name}: {key}")
+        content = file.read(member.file_size)  # no more than was promised; zipfile checks its sum
+    if len(content) != math.prod(shape) * dtype.itemsize:
+        raise UserError(f"{name}: {key} has {len(content):,} bytes, which is not what its shape and type need.")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _read_header(file: IO[bytes], what: str) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
+    """Reads type, order and shape of an .npy file: a Python dictionary, of which only these three are looked for."""
+    magic = file.read(8)
+    if magic[:6] != b"\x93NUMPY" or magic[6:] not in (b"\1\0", b"\2\0", b"\3\0"):
+        raise UserError(f"{what} has no format of NumPy's arrays that is known.")
+    length = int.from_bytes(file.read(2 if magic[6] == 1 else 4), "little")
+    header = file.read(min(length, _LONGEST_HEADER)).decode("latin1")
+    fields = {match["name"]: match["value"] for match in _FIELD.finditer(header)}
+    if length > _LONGEST_HEADER or len(header) < length or fields.keys() != {"descr", "fortran_order", "shape"}:
+        raise UserError(f"{what} has a damaged header, or is a structured array: weights are floating-point arrays.")
+    kind = fields["descr"].strip("\"'")
+    if not re.fullmatch("[<>=|]?f[248]", kind):
+        raise UserError(f"{what} is of type {printable(kind)}: weights are floating-point arrays.")
+    shape = tuple(int(size) for size in re.findall("[0-9]{1,20}", fields["shape"]))
+    return np.dtype(kind), fields["fortran_order"] == "True", shape
+
+
+def _read_safetensors(data: bytes, name: str) -> State:
+    try:
+        found = safetensors.deserialize(data)
+    except (safetensors.SafetensorError, ValueError, OverflowError) as error:
+        raise UserError(f"{name} is truncated or no safetensors file ({printable(error)}).") from error
+    state = {}
+    for key, entry in found:
+        dtype = _SAFETENSORS.get(entry["dtype"])
+        if dtype is None:
+            raise UserError(
+                f"{name}: {printable(key)} is of type {printable(entry['dtype'])}: weights are floating-point arrays."
+            )
+        try:
+            state[key] = np.frombuffer(entry["data"], dtype).reshape(entry["shape"])
+        except ValueError as error:  # more axes than NumPy has
+            raise UserError(f"{name}: {printable(key)} has a shape that no array has.") from error
+    return state
