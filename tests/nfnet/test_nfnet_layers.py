@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 from support import golden
-from support.networks import full_jit
+from support.networks import full_jit, quick_jit
 
 from nfnet.layers import (
     ACTIVATIONS,
@@ -198,3 +198,26 @@ def test_stochastic_depth_drops_whole_examples_without_rescaling():
 def test_stochastic_depth_is_the_identity_in_evaluation():
     x = jax.random.normal(jax.random.key(1), (5, 2, 2, 3))
     np.testing.assert_array_equal(stochastic_depth(x, 0.9, False), x)
+
+
+def test_bfloat16_gradients_of_biases_and_gates_are_sums_in_float32():
+    # Ones at each of 32 x 32 pixels: bfloat16 would stop at 256, where the next number is 258.
+    x = jnp.ones((8, 32, 32, 4), jnp.bfloat16)
+    conv = hk.without_apply_rng(hk.transform(lambda x: WSConv2D(4, 1, name="conv")(x)))
+    params = quick_jit(conv.init)(jax.random.key(0), x)
+    gradient = quick_jit(jax.grad(lambda p: jnp.sum(conv.apply(p, x), dtype=jnp.float32)))(params)["conv"]["bias"]
+    np.testing.assert_array_equal(gradient, np.full(4, x.size / 4, np.float32))
+
+    config = BlockConfig(in_channels=4, out_channels=4, bottleneck=2, groups=1, se_hidden=2)
+    block = hk.without_apply_rng(hk.transform(lambda x: NFBlock(config, name="block")(x, False)))
+    params = quick_jit(block.init)(jax.random.key(0), x)
+    params["block/~/conv2"] |= {"gain": jnp.zeros(4), "bias": jnp.ones(4)}  # a branch of ones
+    params["block"] = {"skip_gain": jnp.ones(())}
+
+    def gradients(dtype):
+        return quick_jit(jax.grad(lambda p: jnp.sum(block.apply(p, x.astype(dtype)), dtype=jnp.float32)))(params)
+
+    full, short = gradients(jnp.float32), gradients(jnp.bfloat16)
+    np.testing.assert_allclose(short["block"]["skip_gain"], full["block"]["skip_gain"], rtol=0.01)
+    gates = "block/~/squeeze_excite/~/linear_1"
+    np.testing.assert_allclose(short[gates]["b"], full[gates]["b"], rtol=0.01)
