@@ -1,7 +1,7 @@
 """``python -m figures [NAME ...]``: draws the figures from the logged results.
 
 Exit codes: 0 done; 2 an unknown name or format, bad data or a folder that cannot be written (one sentence on standard
-error); 130 interrupted.
+error); 130 interrupted; 141 nobody reads what is printed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from figures import registry, writing
 from nfnet.errors import UserError
 from nfnet.garbage import leave_garbage
+from paper.commands import require_writable, run
 
 __all__ = ["main"]
 
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         formats = writing.formats_of(arguments.format)
         names = tuple(dict.fromkeys(registry.check(name) for name in arguments.names)) or registry.names()
+        require_writable(arguments.out)
         study = writing.study_of(arguments.data)
         writing.write(study, names, arguments.out, formats, report=lambda line: print(line, flush=True))
     except UserError as error:
@@ -54,4 +56,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     leave_garbage()
-    sys.exit(main())
+    sys.exit(run(main))

@@ -4,7 +4,7 @@ Work is shared by ``--jobs`` processes. Fits, costs, measurements and figures go
 ``OUT/memory``, so that none is computed twice, be it by two processes or by two runs of the same code on the same data.
 
 Exit codes: 0 done; 1 a computed verdict differs from the recorded one; 2 bad data or a folder that cannot be written
-(one sentence on standard error); 130 interrupted.
+(one sentence on standard error); 130 interrupted; 141 nobody reads what is printed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from figures import registry, writing
 from nfnet.errors import UserError
 from nfnet.garbage import leave_garbage
+from paper.commands import require_writable, run
 
 if TYPE_CHECKING:
     from paper.study import Study
@@ -149,8 +150,15 @@ def _taken(take: Callable[[], str]) -> Iterator[str]:
 
 
 def _run(out: Path, data: Path | None, jobs: int) -> int:
-    from paper.memory import remembering
+    from paper.memory import is_private, remembering
 
+    for folder in (out / "figures", out / "tables"):
+        require_writable(folder)
+    if os.path.lexists(out / "memory") and not is_private(out / "memory"):
+        print(
+            f"{out / 'memory'} is not used: it is no folder that you alone can write to; remove it to save time.",
+            file=sys.stderr,
+        )
     inputs = writing.inputs_of(data)
     with remembering(out / "memory"):
         if all(writing.is_drawn(name, inputs) for name in registry.names()):
@@ -214,4 +222,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     leave_garbage()
-    sys.exit(main())
+    sys.exit(run(main))

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from types import GenericAlias
 from typing import TYPE_CHECKING
 
 from figures import registry
@@ -55,6 +56,9 @@ def inputs_of(data: Path | None) -> bytes:
 
     That is the code that draws, the data package in folder ``data`` (by default the one that ships with the code) and
     the recorded benchmarks.
+
+    Raises:
+        UserError: If one of their files cannot be read.
     """
     from paper.benchmarks import RESULTS
     from paper.results import DATA
@@ -70,18 +74,27 @@ def inputs_of(data: Path | None) -> bytes:
     for group in groups:
         for path in sorted(group):
             if path.is_file():
-                digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+                try:
+                    content = path.read_bytes()
+                except OSError as error:
+                    raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable.") from None
+                digest.update(f"{path.name} {hashlib.sha256(content).hexdigest()}\n".encode())
         digest.update(b"\n")
     return digest.digest()
 
 
 def is_drawn(name: str, inputs: bytes) -> bool:
     """Whether the figure called ``name`` is remembered as drawn from ``inputs``, in all formats."""
-    return is_kept(_kept_as(name, FORMATS), inputs)
+    return is_kept(_kept_as(name, FORMATS), inputs, _bytes_of(FORMATS))
 
 
 def _kept_as(name: str, formats: Sequence[str]) -> str:
     return f"figures.{name}.{'-'.join(formats)}"
+
+
+def _bytes_of(formats: Sequence[str]) -> GenericAlias:
+    """The type of what :func:`_rendered` returns: no name of a file is ever read from what is remembered."""
+    return GenericAlias(tuple, (bytes,) * len(formats))
 
 
 def write(
@@ -118,8 +131,8 @@ def write(
     written: list[Path] = []
     for name in names:
         render = partial(_rendered, study, name, formats)
-        rendered = render() if inputs is None else kept(_kept_as(name, formats), inputs, render)
-        files = {directory / f"{name}.{format}": content for format, content in rendered.items()}
+        rendered = render() if inputs is None else kept(_kept_as(name, formats), inputs, _bytes_of(formats), render)
+        files = {directory / f"{name}.{format}": content for format, content in zip(formats, rendered, strict=True)}
         write_files(files)
         for path in files:
             report(f"{path}")
@@ -127,9 +140,9 @@ def write(
     return written
 
 
-def _rendered(study: Study, name: str, formats: Sequence[str]) -> dict[str, bytes]:
+def _rendered(study: Study, name: str, formats: Sequence[str]) -> tuple[bytes, ...]:
     """The bytes of one figure in each of ``formats``."""
     from figures import style
 
     figure = registry.draw(name, study)
-    return {format: style.render(figure, format) for format in formats}
+    return tuple(style.render(figure, format) for format in formats)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from nfnet.errors import UserError, unknown_name
 from nfnet.garbage import leave_garbage
+from paper.commands import require_writable, run
 
 if TYPE_CHECKING:
     from paper.study import Study
@@ -217,7 +218,8 @@ def tell(study: Study, *ids: str) -> Telling:
             raise unknown_name("claim", name, claims)
     checked = evaluate(study, [claims[name] for name in ids])
     for item in checked:
-        assert item.agrees, f"{item.claim.id}: {item.outcome.verdict}, but recorded as {item.claim.verdict}"
+        if not item.agrees:  # said also where Python leaves out assertions
+            raise AssertionError(f"{item.claim.id}: {item.outcome.verdict}, but recorded as {item.claim.verdict}")
     return Telling(checked)
 
 
@@ -272,6 +274,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from paper.study import Study
 
     try:
+        if arguments.json:
+            require_writable(arguments.json.parent, "--json")
+            if arguments.json.is_dir():
+                raise UserError(f"{arguments.json}: cannot be written (it is a folder); choose another --json.")
         checked = evaluate(Study.load(arguments.data))
         if arguments.json:
             temporary = arguments.json.with_name(arguments.json.name + ".tmp")
@@ -295,4 +301,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     leave_garbage()
-    sys.exit(main())
+    sys.exit(run(main))

@@ -12,6 +12,11 @@ import io
 import json
 import math
 import os
+import re
+import shlex
+import shutil
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +24,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nfnet.errors import UserError
+from nfnet.errors import UserError, printable
 
-__all__ = ["DataError", "field_of", "half_width", "read_package", "read_resource", "rehash", "resource_of"]
+__all__ = [
+    "DataError",
+    "check_columns",
+    "field_of",
+    "half_width",
+    "read_package",
+    "read_resource",
+    "rehash",
+    "resource_of",
+]
 
 Json = Mapping[str, Any]
+PACKAGE = "datapackage.json"
+
+_DTYPES = {"number": "float64", "integer": "int64", "boolean": "bool", "string": "str"}
+_TEXTS = (
+    ("name", re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*"), "letters, digits, '.', '_' and '-'"),
+    ("path", re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*"), "the name of a file in the same folder"),
+    ("hash", re.compile(r"sha256:[0-9a-f]{64}"), "'sha256:' with 64 digits from 0 to f"),
+)
+_NUMBERS = {
+    # 18 digits are what 64 bits hold in any case.
+    "integer": re.compile(r"[+-]?[0-9]{1,18}"),
+    "number": re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?"),
+}
+_NOT_FINITE = ("nan", "inf", "infinity")
 
 
 class DataError(UserError):
@@ -34,18 +62,95 @@ def read_package(directory: Path) -> dict[str, Any]:
     """Returns the parsed ``datapackage.json`` of ``directory``.
 
     Raises:
-        DataError: If the file is missing or is not JSON.
+        DataError: If the file is missing, is not JSON, or describes its files in another way than this module reads.
     """
-    path = directory / "datapackage.json"
+    path = directory / PACKAGE
     try:
-        package: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        package = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise DataError(f"{path}: not found; point to a folder that holds datapackage.json.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not valid JSON ({error}); restore it from version control.") from None
-    if not isinstance(package.get("resources"), list):
-        raise DataError(f"{path}: no list `resources`; restore it from version control.")
-    return package
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); restore it from version control.") from None
+    except RecursionError:
+        raise DataError(f"{path}: not valid JSON (nested too deeply); restore it from version control.") from None
+    except ValueError as error:  # no JSON, no UTF-8, or a number of thousands of digits
+        raise DataError(f"{path}: not valid JSON ({printable(error)}); restore it from version control.") from None
+    _check_package(str(path), package)
+    return dict(package)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _require(holds: bool, where: str, what: str) -> None:
+    if not holds:
+        raise DataError(f"{where}: {what}; restore it from version control.")
+
+
+def _check_package(where: str, package: Any) -> None:
+    """Checks all of the description that is used later."""
+    _require(isinstance(package, dict) and isinstance(package.get("resources"), list), where, "no list `resources`")
+    names: list[str] = []
+    for number, resource in enumerate(package["resources"], start=1):
+        here = f"{where}, resource {number}"
+        _require(isinstance(resource, dict), here, "no mapping")
+        for key, pattern, what in _TEXTS:
+            value = resource.get(key)
+            _require(isinstance(value, str) and bool(pattern.fullmatch(value)), here, f"field {key!r} must be {what}")
+        names.append(resource["name"])
+        _check_schema(f"{where}, resource {resource['name']!r}", resource.get("schema"))
+    _require(len(set(names)) == len(names), where, "two resources have the same name")
+
+
+def _check_schema(where: str, schema: Any) -> None:
+    fields = schema.get("fields") if isinstance(schema, dict) else None
+    if not isinstance(fields, list) or not fields:
+        raise DataError(f"{where}: field 'schema' must hold a list `fields`; restore it from version control.")
+    names: list[str] = []
+    for number, field in enumerate(fields, start=1):
+        here = f"{where}, column {number}"
+        _require(isinstance(field, dict), here, "no mapping")
+        _require(_is_line(field.get("name")), here, "field 'name' must be a line of text")
+        names.append(field["name"])
+        _check_field(f"{where}, column {field['name']!r}", field)
+    _require(len(set(names)) == len(names), where, "two columns have the same name")
+    key = schema.get("primaryKey", [])
+    known = isinstance(key, list) and all(isinstance(name, str) and name in names for name in key)
+    _require(known, where, "field 'primaryKey' must be a list of columns")
+
+
+def _check_field(where: str, field: Json) -> None:
+    kind = field.get("type")
+    _require(isinstance(kind, str) and kind in _DTYPES, where, f"field 'type' must be one of {', '.join(_DTYPES)}")
+    if kind in ("number", "integer"):
+        _require(_is_line(field.get("unit")), where, "field 'unit' must be a line of text")
+        pieces = field.get("uncertainty")
+        if not isinstance(pieces, list) or not all(isinstance(piece, dict) for piece in pieces):
+            raise DataError(
+                f"{where}: field 'uncertainty' must be a list of mappings; restore it from version control."
+            )
+        for piece in pieces:
+            widths = [piece[key] for key in ("from", "below", "absolute", "relative") if key in piece]
+            stated = bool({"absolute", "relative", "column"} & set(piece))
+            _require(stated and all(map(_is_number, widths)), where, "field 'uncertainty' must state numbers")
+    constraints = field.get("constraints", {})
+    _require(isinstance(constraints, dict), where, "field 'constraints' must be a mapping")
+    bounds = [constraints[key] for key in ("minimum", "maximum") if key in constraints]
+    _require(all(map(_is_number, bounds)), where, "'minimum' and 'maximum' must be numbers")
+    _require(isinstance(constraints.get("required", False), bool), where, "'required' must be true or false")
+    known = constraints.get("enum", [])
+    if not isinstance(known, list) or not all(_is_line(value) or _is_number(value) for value in known):
+        raise DataError(f"{where}: 'enum' must be a list of texts or numbers; restore it from version control.")
+
+
+def _is_line(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable() and value.strip() == value != ""
+
+
+def _is_number(value: object) -> bool:
+    """Whether ``value`` is a number that a float can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def resource_of(package: Json, name: str) -> dict[str, Any]:
@@ -70,7 +175,28 @@ def field_of(resource: Json, name: str) -> dict[str, Any]:
     for field in resource["schema"]["fields"]:
         if field["name"] == name:
             return dict(field)
-    raise DataError(f"datapackage.json: resource {resource['name']!r} has no field {name!r}.")
+    raise DataError(f"datapackage.json: resource {resource['name']!r} has no field {name!r}; restore the file.")
+
+
+def check_columns(resource: Json, known: Json) -> None:
+    """Checks that ``resource`` has every column of ``known`` with the same type, unit and need of a value.
+
+    Raises:
+        DataError: If it has not: what is computed from the table would mean something else.
+    """
+    for expected in known["schema"]["fields"]:
+        field = field_of(resource, expected["name"])
+        for key in ("type", "unit"):
+            if field.get(key) != expected.get(key):
+                raise DataError(
+                    f"datapackage.json: resource {resource['name']!r}, column {expected['name']!r}: field {key!r} "
+                    f"must be {expected.get(key)!r}; convert the column or restore the file."
+                )
+        if field.get("constraints", {}).get("required", False) < expected.get("constraints", {}).get("required", False):
+            raise DataError(
+                f"datapackage.json: resource {resource['name']!r}, column {expected['name']!r}: 'required' must be "
+                "true; restore it."
+            )
 
 
 def read_resource(directory: Path, resource: Json, *, verify_hash: bool = True) -> pd.DataFrame:
@@ -90,19 +216,38 @@ def read_resource(directory: Path, resource: Json, *, verify_hash: bool = True) 
         DataError: On a missing file, a wrong hash, a missing or unknown column, or a cell that breaks its field's
             type or constraints, or a repeated primary key.
     """
+    file, content = resource["path"], _content(directory, resource)
+    # The cells are checked first, since a sentence about a cell says more than one about a hash.
+    table = _parse(file, content, resource)
+    if verify_hash and _digest(content) != resource["hash"]:
+        raise DataError(
+            f"{file}: its SHA-256 is not the one in datapackage.json; restore the file, or, if the change "
+            f"is meant, record it with `python -m paper.results --rehash{_data_option(directory)}`."
+        )
+    return table
+
+
+def _content(directory: Path, resource: Json) -> bytes:
     path = directory / resource["path"]
     try:
-        content = path.read_bytes()
+        if path.exists() and not path.is_file():  # a folder cannot be read, and a pipe may never end
+            raise DataError(f"{path.name}: no file in {directory}; restore it from version control.")
+        return path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path.name}: not found in {directory}; restore it from version control.") from None
-    if verify_hash and f"sha256:{hashlib.sha256(content).hexdigest()}" != resource["hash"]:
-        # The cells are checked first, since a sentence about a cell says more than one about a hash.
-        _parse(path.name, content, resource)
-        raise DataError(
-            f"{path.name}: its SHA-256 is not the one in datapackage.json; restore the file, or, if the change "
-            "is meant, record it with `python -m paper.results --rehash`."
-        )
-    return _parse(path.name, content, resource)
+    except OSError as error:
+        raise DataError(f"{path.name}: cannot be read ({error.strerror}); make it readable.") from None
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _data_option(directory: Path) -> str:
+    """What a command line needs to find the data package, unless it is the one that ships with the code."""
+    from paper.results import DATA
+
+    return "" if directory == DATA else f" --data {shlex.quote(str(directory))}"
 
 
 def half_width(field: Json, values: np.ndarray | pd.Series) -> np.ndarray:
@@ -134,23 +279,44 @@ def rehash(directory: Path) -> list[str]:
     package = read_package(directory)
     changed = []
     for resource in package["resources"]:
-        read_resource(directory, resource, verify_hash=False)
-        content = (directory / resource["path"]).read_bytes()
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        if resource["hash"] != digest:
-            resource.update(hash=digest, bytes=len(content))
+        content = _content(directory, resource)
+        _parse(resource["path"], content, resource)
+        if resource["hash"] != _digest(content):
+            resource.update(hash=_digest(content), bytes=len(content))
             changed.append(resource["name"])
-    temporary = directory / "datapackage.json.tmp"
-    temporary.write_text(json.dumps(package, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, directory / "datapackage.json")
+    if changed:
+        try:
+            text = json.dumps(package, indent=1, ensure_ascii=False) + "\n"
+            _replace(directory / PACKAGE, text.encode())
+        except (RecursionError, UnicodeEncodeError) as error:
+            raise DataError(
+                f"{directory / PACKAGE}: cannot be written anew ({printable(error)}); restore it."
+            ) from None
     return changed
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Replaces a file whole, or leaves it as it was."""
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+            temporary = Path(scratch) / path.name
+            temporary.write_bytes(content)
+            shutil.copymode(path, temporary)
+            os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror}); make its folder writable.") from None
 
 
 def _parse(file: str, content: bytes, resource: Json) -> pd.DataFrame:
     try:
-        rows = list(csv.reader(io.StringIO(content.decode("utf-8")), strict=True))
+        text = content.decode("utf-8")
+        if "\0" in text:
+            raise csv.Error("it has a zero byte")
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file}: not a UTF-8 CSV file ({error}); restore it from version control.") from None
+        raise DataError(
+            f"{file}: not a UTF-8 CSV file ({printable(error)}); restore it from version control."
+        ) from None
     fields = resource["schema"]["fields"]
     names = [field["name"] for field in fields]
     header = rows[0] if rows else []
@@ -159,7 +325,11 @@ def _parse(file: str, content: bytes, resource: Json) -> pd.DataFrame:
             raise DataError(f"{file}, line 1: column {name!r} is missing; add it, or restore the file.")
     for name in header:
         if name not in names:
-            raise DataError(f"{file}, line 1: column {name!r} is not in datapackage.json; describe it or remove it.")
+            raise DataError(
+                f"{file}, line 1: column {_shown(name)} is not in datapackage.json; describe it or remove it."
+            )
+        if header.count(name) > 1:
+            raise DataError(f"{file}, line 1: column {name!r} appears twice; remove one.")
     if len(rows) == 1:
         raise DataError(f"{file}: has no rows; restore the file.")
     for line, row in enumerate(rows[1:], start=2):
@@ -179,8 +349,11 @@ def _parse(file: str, content: bytes, resource: Json) -> pd.DataFrame:
 
 def _column(file: str, field: Json, cells: Sequence[str]) -> pd.Series:
     values = [_cell(f"{file}, line {line}, field {field['name']!r}", field, cell) for line, cell in enumerate(cells, 2)]
-    dtypes = {"number": "float64", "integer": "int64", "boolean": "bool", "string": "str"}
-    return pd.Series(values, dtype=dtypes[field["type"]])
+    return pd.Series(values, dtype=_DTYPES[field["type"]])
+
+
+def _shown(cell: str) -> str:
+    return f"'{printable(cell, 60)}'"
 
 
 def _cell(where: str, field: Json, cell: str) -> object:
@@ -191,25 +364,29 @@ def _cell(where: str, field: Json, cell: str) -> object:
         return math.nan
     kind = field["type"]
     if kind == "string":
+        if not _is_line(cell):
+            raise DataError(f"{where}: {_shown(cell)} has spaces around it or does not print; write plain text.")
         value: Any = cell
     elif kind == "boolean":
         if cell not in ("true", "false"):
-            raise DataError(f"{where}: {cell!r} is neither true nor false.")
+            raise DataError(f"{where}: {_shown(cell)} is neither true nor false.")
         return cell == "true"
     else:
-        try:
-            value = int(cell) if kind == "integer" else float(cell)
-        except ValueError:
-            raise DataError(f"{where}: {cell!r} is not a valid {kind}.") from None
+        if cell.lower().lstrip("+-") in _NOT_FINITE:
+            raise DataError(f"{where}: {_shown(cell)} is not a finite number; give a value.")
+        if not _NUMBERS[kind].fullmatch(cell):
+            raise DataError(f"{where}: {_shown(cell)} is not a valid {kind}; write plain digits.")
+        value = int(cell) if kind == "integer" else float(cell)
         if not math.isfinite(value):
-            raise DataError(f"{where}: {cell!r} is not a finite number; give a value.")
+            raise DataError(f"{where}: {_shown(cell)} is not a finite number; give a value.")
+        unit = field["unit"]
         if value < constraints.get("minimum", -math.inf):
-            raise DataError(f"{where}: {cell} is below the minimum {constraints['minimum']} {field.get('unit', '')}.")
+            raise DataError(f"{where}: {_shown(cell)} is below the minimum {constraints['minimum']} {unit}.")
         if value > constraints.get("maximum", math.inf):
-            raise DataError(f"{where}: {cell} is above the maximum {constraints['maximum']} {field.get('unit', '')}.")
+            raise DataError(f"{where}: {_shown(cell)} is above the maximum {constraints['maximum']} {unit}.")
     if "enum" in constraints and value not in constraints["enum"]:
         allowed = ", ".join(str(item) for item in constraints["enum"])
-        raise DataError(f"{where}: unknown value {cell!r}; known are {allowed}.")
+        raise DataError(f"{where}: unknown value {_shown(cell)}; known are {allowed}.")
     return value
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfnet.errors import UserError
+from paper.commands import run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,9 +159,12 @@ def load(directory: Path = DATA, *, verify_hash: bool = True) -> Results:
     Raises:
         DataError: One sentence with file, line, field and remedy; see :mod:`paper.datapackage`.
     """
-    from paper.datapackage import read_package, read_resource, resource_of
+    from paper.datapackage import check_columns, read_package, read_resource, resource_of
 
     package = read_package(directory)
+    shipped = package if directory == DATA else read_package(DATA)
+    for name in _TABLES.values():
+        check_columns(resource_of(package, name), resource_of(shipped, name))
     tables = {
         attribute: read_resource(directory, resource_of(package, name), verify_hash=verify_hash)
         for attribute, name in _TABLES.items()
@@ -189,4 +193,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

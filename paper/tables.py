@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfnet.errors import UserError
+from paper.commands import require_writable, run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -502,6 +503,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from paper.study import Study
 
     try:
+        require_writable(arguments.out)
         paths: list[Any] = write_all(compose(Study.load(arguments.data)), arguments.out)
     except UserError as error:
         print(error, file=sys.stderr)
@@ -512,4 +514,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -19,6 +19,8 @@ import paper.benchmarks
 from figures import __main__ as cli
 from figures import registry, reproduce, style, writing
 from nfnet.errors import UserError
+from paper import memory
+from paper.encoding import encode
 from paper.memory import remembering
 from paper.results import DATA
 from paper.study import Study
@@ -128,11 +130,49 @@ def test_a_figure_is_replaced_whole_or_not_at_all(
     assert set(files(tmp_path).values()) == {b"earlier"}
 
 
-def test_out_that_is_a_file(loaded: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "out").write_text("a file")
-    assert cli.main(["figure3", "--format", "svg", "--out", str(tmp_path / "out")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
-    assert (tmp_path / "out").read_text() == "a file"
+@pytest.mark.parametrize(
+    ("command", "inside"),
+    [(cli.main, "."), (reproduce.main, "."), (reproduce.main, "figures"), (reproduce.main, "tables")],
+)
+def test_out_that_cannot_be_written_is_told_before_the_work(
+    command: Callable[[list[str]], int],
+    inside: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(writing, "study_of", lambda data: pytest.fail("loads data first"))
+    out = tmp_path / "out"
+    (out / inside).parent.mkdir(exist_ok=True)
+    (out / inside).write_text("a file")
+    assert command(["--out", str(out)]) == 2
+    captured = capsys.readouterr()
+    assert "cannot be written" in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert (out / inside).read_text() == "a file"
+
+
+def test_memory_that_others_can_write_is_told(
+    loaded: Study, stand_ins: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory").chmod(0o777)
+    assert reproduce.main(["--out", str(tmp_path)]) == 0
+    assert f"{tmp_path / 'memory'} is not used" in capsys.readouterr().err
+    assert list((tmp_path / "memory").iterdir()) == []
+
+
+def test_no_name_of_a_file_is_read_from_memory(loaded: Study, tmp_path: Path) -> None:
+    """What is remembered may have been put there by others, and says nothing of where to write."""
+    with remembering(tmp_path / "memory"):
+        writing.write(loaded, ["figure3"], tmp_path / "out", ["svg"], report=lambda _: None, inputs=b"these")
+        (kept,) = (path for path in (tmp_path / "memory").rglob("*") if path.is_file())
+        planted = encode({"../../elsewhere": b"planted"})
+        kept.write_bytes(memory._seal(b"these", planted) + planted)
+        paths = writing.write(loaded, ["figure3"], tmp_path / "out", ["svg"], report=lambda _: None, inputs=b"these")
+    assert paths == [tmp_path / "out" / "figure3.svg"]
+    assert paths[0].read_bytes().startswith(b"<?xml")
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -1,13 +1,18 @@
 """Kept results: found under the same code, data and environment, and under nothing else."""
 
 import importlib.util
+import os
+import pickle
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from paper import memory
+from paper import family, laws, memory
+from paper.encoding import DecodingError, encode
 from paper.memory import is_kept, remembered, remembering
 
 CALLS: list[float] = []
@@ -106,15 +111,15 @@ def test_a_damaged_file_is_computed_anew(tmp_path: Path, damage: Callable[[bytes
 
 def test_one_result_a_name_is_kept_with_its_inputs(tmp_path: Path) -> None:
     with remembering(tmp_path / "memory"):
-        assert not is_kept("figure", b"a")
-        assert memory.kept("figure", b"a", lambda: "drawn from a") == "drawn from a"
-        assert memory.kept("figure", b"a", lambda: "drawn again") == "drawn from a"
-        assert is_kept("figure", b"a")
-        assert memory.kept("figure", b"b", lambda: "drawn from b") == "drawn from b"
-        assert not is_kept("figure", b"a")
+        assert not is_kept("figure", b"a", str)
+        assert memory.kept("figure", b"a", str, lambda: "drawn from a") == "drawn from a"
+        assert memory.kept("figure", b"a", str, lambda: "drawn again") == "drawn from a"
+        assert is_kept("figure", b"a", str)
+        assert memory.kept("figure", b"b", str, lambda: "drawn from b") == "drawn from b"
+        assert not is_kept("figure", b"a", str)
     assert len(kept(tmp_path)) == 1
-    assert not is_kept("figure", b"b")
-    assert memory.kept("figure", b"b", lambda: "nowhere to keep it") == "nowhere to keep it"
+    assert not is_kept("figure", b"b", str)
+    assert memory.kept("figure", b"b", str, lambda: "nowhere to keep it") == "nowhere to keep it"
 
 
 def test_nothing_else_in_the_folder_is_touched(tmp_path: Path) -> None:
@@ -139,3 +144,156 @@ def test_the_circumstances_cover_what_results_come_from(monkeypatch: pytest.Monk
     monkeypatch.undo()
     roots = {Path(spec.origin).parent for name in ("nfnet", "paper") if (spec := importlib.util.find_spec(name))}
     assert set(memory._SOURCES) == roots
+
+
+class Hostile:
+    """A pickle of it makes the folder at ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:
+    run(tmp_path)
+    (path,) = kept(tmp_path)
+    content = pickle.dumps(Hostile(tmp_path / "ran"))
+    path.write_bytes(memory._seal(encode(((np.array([1.0]),), {})), content) + content)
+    assert run(tmp_path)[0] == 2
+    assert len(CALLS) == 2
+    assert not (tmp_path / "ran").exists()
+    assert run(tmp_path)[0] == 2
+    assert len(CALLS) == 2
+
+
+@pytest.mark.parametrize("other", [None, "2", [np.ones(1)], (np.ones(1),), {"a": 2.0}])
+def test_a_sealed_result_of_another_type_is_computed_anew(tmp_path: Path, other: object) -> None:
+    run(tmp_path)
+    (path,) = kept(tmp_path)
+    path.write_bytes(memory._seal(encode(((np.array([1.0]),), {})), encode(other)) + encode(other))
+    assert run(tmp_path)[0] == 2
+    assert len(CALLS) == 2
+
+
+def written_by_others(path: Path) -> None:
+    path.chmod(path.stat().st_mode | stat.S_IWGRP)
+
+
+def written_by_all(path: Path) -> None:
+    path.chmod(path.stat().st_mode | stat.S_IWOTH)
+
+
+def behind_a_link(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to(path.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("change", [written_by_others, written_by_all, behind_a_link])
+@pytest.mark.parametrize("level", ["file", "circumstances", "memory"])
+def test_what_others_can_write_is_not_read(tmp_path: Path, change: Callable[[Path], None], level: str) -> None:
+    run(tmp_path)
+    (file,) = kept(tmp_path)
+    change({"file": file, "circumstances": file.parent, "memory": tmp_path / "memory"}[level])
+    assert run(tmp_path)[0] == 2
+    assert len(CALLS) == 2
+
+
+def test_what_others_own_is_neither_read_nor_removed(
+    tmp_path: Path, sources: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path)
+    owner = (tmp_path / "memory").stat().st_uid  # root's too, where tests run as root
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    before = kept(tmp_path)
+    assert not memory.is_private(tmp_path / "memory")
+    rewritten(sources, monkeypatch)
+    assert run(tmp_path)[0] == 2
+    assert len(CALLS) == 2
+    assert kept(tmp_path) == before
+
+
+def test_a_file_that_others_own_in_our_folder_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path)
+    status = os.fstat
+
+    def of_another(descriptor: int) -> SimpleNamespace:
+        found = status(descriptor)
+        return SimpleNamespace(st_mode=found.st_mode, st_size=found.st_size, st_uid=found.st_uid + 1)
+
+    monkeypatch.setattr(memory.os, "fstat", of_another)
+    assert run(tmp_path)[0] == 2
+    assert len(CALLS) == 2
+
+
+def test_where_there_are_no_owners_results_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "geteuid")
+    run(tmp_path)
+    run(tmp_path)
+    assert len(CALLS) == 1
+
+
+def test_folders_and_files_are_for_their_owner_alone(tmp_path: Path) -> None:
+    mask = os.umask(0)
+    try:
+        run(tmp_path)
+    finally:
+        os.umask(mask)
+    (file,) = kept(tmp_path)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "memory", file.parent, file)]
+    assert modes == [0o700, 0o700, 0o600]
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path, 0o600)
+
+
+def sparse(path: Path) -> None:
+    path.touch(0o600)
+    os.truncate(path, 2**40)
+
+
+@pytest.mark.parametrize("plant", [pipe, sparse, Path.mkdir])
+def test_what_is_no_result_is_not_waited_for(tmp_path: Path, plant: Callable[[Path], None]) -> None:
+    run(tmp_path)
+    (file,) = kept(tmp_path)
+    file.unlink()
+    plant(file)
+    assert run(tmp_path)[0] == 2
+    assert len(CALLS) == 2
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_computed_and_found_results_are_the_same_to_the_order_in_memory(tmp_path: Path) -> None:
+    with remembering(tmp_path / "memory"):
+        view = np.arange(12.0).reshape(3, 4)[:, ::2]
+        computed, found = (memory.kept("view", b"", np.ndarray, lambda: view) for _ in range(2))
+    assert computed.strides == found.strides
+    np.testing.assert_array_equal(computed, view)
+    np.testing.assert_array_equal(found, view)
+
+
+def test_a_result_that_cannot_be_kept_is_told_at_once(tmp_path: Path) -> None:
+    with remembering(tmp_path / "memory"):
+        with pytest.raises(TypeError, match="is not kept"):
+            memory.kept("name", b"", object, object)
+        with pytest.raises(DecodingError):
+            memory.kept("name", b"", int, lambda: "text")
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        (family.variant_cost, ("F0", 64)),
+        (laws._fit_saturating, (np.arange(5.0)[None], np.ones((1, 5)), np.ones((1, 5)))),
+    ],
+)
+def test_remembered_functions_state_what_they_return(
+    tmp_path: Path, function: Callable[..., object], arguments: tuple[object, ...]
+) -> None:
+    plain = function(*arguments)
+    with remembering(tmp_path / "memory"):
+        computed, found = function(*arguments), function(*arguments)
+    assert encode(computed) == encode(plain) == encode(found)
+    assert len(kept(tmp_path)) == 1

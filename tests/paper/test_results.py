@@ -1,7 +1,14 @@
 """Logged results: what is loaded, and what every kind of bad file says."""
 
+import csv
+import errno
 import json
+import os
+import shlex
+from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import frictionless
 import numpy as np
@@ -153,3 +160,243 @@ def test_command_line(data, capsys):
 def test_copies_equal_the_recorded_hashes():
     for resource in json.loads(results_path("datapackage.json").read_text())["resources"]:
         assert results_path(resource["path"]).stat().st_size == resource["bytes"]
+
+
+def edit_package(data: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Applies ``change`` to the parsed ``datapackage.json``."""
+    path = data / "datapackage.json"
+    package = json.loads(path.read_text(encoding="utf-8"))
+    change(package)
+    path.write_text(json.dumps(package), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"[]", "no list `resources`"),
+        (b'"text"', "no list `resources`"),
+        (b'{"resources": {}}', "no list `resources`"),
+        (b'{"resources": [1]}', "resource 1: no mapping"),
+        (b'{"resources": []}', "no resource 'smith2023-figure2'"),
+        (b"\xff{}", "not valid JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"9" * 5_000, "not valid JSON"),
+        (b'{"resources": NaN}', "NaN is no JSON"),
+        (b"{\x00", "not valid JSON"),
+    ],
+)
+def test_package_that_is_no_description(data: Path, content: bytes, expected: str) -> None:
+    (data / "datapackage.json").write_bytes(content)
+    assert expected in error_of(data)
+    assert (data / "datapackage.json").read_bytes() == content
+
+
+def test_folders_in_place_of_files(data: Path) -> None:
+    (data / "hardware.csv").unlink()
+    (data / "hardware.csv").mkdir()
+    assert "hardware.csv: no file in" in error_of(data)
+    (data / "hardware.csv").rmdir()
+    os.mkfifo(data / "hardware.csv")
+    assert "hardware.csv: no file in" in error_of(data)
+    (data / "datapackage.json").unlink()
+    (data / "datapackage.json").mkdir()
+    assert "datapackage.json: cannot be read (Is a directory)" in error_of(data)
+    assert "cannot be read (Not a directory)" in error_of(data / "smith2023_text.csv")
+
+
+NOTHING = object()
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "value", "expected"),
+    [
+        ([], "name", NOTHING, "resource 3: field 'name' must be"),
+        ([], "name", "\x1b[2J", "resource 3: field 'name' must be"),
+        ([], "name", ["a"], "resource 3: field 'name' must be"),
+        ([], "name", "smith2023-figure1", "two resources have the same name"),
+        ([], "path", "../data.csv", "field 'path' must be the name of a file in the same folder"),
+        ([], "path", "..", "field 'path' must be"),
+        ([], "path", "/etc/passwd", "field 'path' must be"),
+        ([], "path", "C:\\data.csv", "field 'path' must be"),
+        ([], "path", "data.csv\n", "field 'path' must be"),
+        ([], "path", NOTHING, "field 'path' must be"),
+        ([], "hash", NOTHING, "field 'hash' must be"),
+        ([], "hash", 7, "field 'hash' must be"),
+        ([], "hash", "md5:00", "field 'hash' must be"),
+        ([], "schema", NOTHING, "field 'schema' must hold a list `fields`"),
+        ([], "schema", [], "field 'schema' must hold a list `fields`"),
+        (["schema"], "fields", {}, "field 'schema' must hold a list `fields`"),
+        (["schema"], "fields", [], "field 'schema' must hold a list `fields`"),
+        (["schema"], "fields", [None], "column 1: no mapping"),
+        (["schema"], "primaryKey", "model", "field 'primaryKey' must be a list of columns"),
+        (["schema"], "primaryKey", [["model"]], "field 'primaryKey' must be a list of columns"),
+        (["schema"], "primaryKey", ["modal"], "field 'primaryKey' must be a list of columns"),
+        (["schema", "fields", 1], "name", NOTHING, "column 2: field 'name' must be"),
+        (["schema", "fields", 1], "name", "\u202e", "column 2: field 'name' must be"),
+        (["schema", "fields", 1], "name", "model", "two columns have the same name"),
+        (["schema", "fields", 3], "name", "loss", "has no field 'jft4b_val_loss'"),
+        (["schema", "fields", 1], "type", "year", "column 'epochs': field 'type' must be one of number, integer"),
+        (["schema", "fields", 1], "type", {}, "field 'type' must be one of"),
+        (["schema", "fields", 1], "type", "integer", "column 'epochs': field 'type' must be 'number'"),
+        (["schema", "fields", 1], "unit", NOTHING, "field 'unit' must be"),
+        (["schema", "fields", 1], "unit", "steps", "field 'unit' must be 'epochs'"),
+        (["schema", "fields", 1], "uncertainty", NOTHING, "field 'uncertainty' must be a list"),
+        (["schema", "fields", 1], "uncertainty", [1], "field 'uncertainty' must be a list"),
+        (["schema", "fields", 1], "uncertainty", [{"from": 1}], "field 'uncertainty' must state numbers"),
+        (["schema", "fields", 1], "uncertainty", [{"absolute": "1"}], "field 'uncertainty' must state numbers"),
+        (["schema", "fields", 1], "uncertainty", [{"absolute": 1e999}], "Infinity is no JSON"),
+        (["schema", "fields", 1], "uncertainty", [{"absolute": 10**400}], "field 'uncertainty' must state numbers"),
+        (["schema", "fields", 1], "constraints", [], "field 'constraints' must be a mapping"),
+        (["schema", "fields", 1, "constraints"], "minimum", "0", "'minimum' and 'maximum' must be numbers"),
+        (["schema", "fields", 1, "constraints"], "maximum", True, "'minimum' and 'maximum' must be numbers"),
+        (["schema", "fields", 1, "constraints"], "enum", 1, "'enum' must be a list"),
+        (["schema", "fields", 1, "constraints"], "enum", [None], "'enum' must be a list"),
+        (["schema", "fields", 1, "constraints"], "required", "yes", "'required' must be true or false"),
+        (["schema", "fields", 1, "constraints"], "required", False, "'required' must be true; restore it"),
+    ],
+)
+def test_descriptions_of_other_types(data: Path, where: list[Any], key: str, value: object, expected: str) -> None:
+    def change(package: dict[str, Any]) -> None:
+        resource = next(one for one in package["resources"] if one["name"] == "smith2023-figure2")
+        package["resources"].remove(resource)
+        package["resources"].insert(2, resource)
+        target = reduce(lambda part, step: part[step], where, resource)
+        if value is NOTHING:
+            del target[key]
+        else:
+            target[key] = value
+
+    edit_package(data, change)
+    message = error_of(data)
+    assert expected in message
+    assert "datapackage.json" in message
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("1_0", "'1_0' is not a valid integer"),
+        ("\uff11\uff10", "is not a valid integer"),  # full-width digits
+        ("\u0661", "is not a valid integer"),  # an Arabic-Indic digit
+        (" 4900", "' 4900' is not a valid integer"),
+        ("4900 ", "is not a valid integer"),
+        ("0x10", "is not a valid integer"),
+        ("4.9e3", "is not a valid integer"),
+        ("9" * 400, "is not a valid integer"),
+        ("9" * 20, "is not a valid integer"),
+        ("\x1b[31m4900", "'\\x1b[31m4900' is not a valid integer"),
+        ("49\x0000", "not a UTF-8 CSV file (it has a zero byte)"),
+        ("9" * 200_000, "is not a valid integer"),
+        ('"4900', "not a UTF-8 CSV file"),
+    ],
+)
+@pytest.mark.parametrize("read", [results.load, rehash])
+def test_integers_are_plain_digits_for_reading_and_recording(
+    data: Path, read: Callable[[Path], object], cell: str, expected: str
+) -> None:
+    before = (data / "datapackage.json").read_bytes()
+    spoil(data, "smith2023_figure2.csv", "F3,1,4900,2.658", f"F3,1,{cell},2.658")
+    with pytest.raises(DataError) as caught:
+        read(data)
+    message = str(caught.value)
+    assert expected in message
+    assert message.isprintable()
+    assert len(message) < 300
+    assert (data / "datapackage.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("2_0.5", "is not a valid number"),
+        ("2.", "is not a valid number"),
+        (".5", "is not a valid number"),
+        ("0x1p1", "is not a valid number"),
+        ("\uff12.5", "is not a valid number"),
+        ("2.658 ", "is not a valid number"),
+        ("1e999", "is not a finite number"),
+        ("9" * 400, "is not a finite number"),
+        ("-Infinity", "is not a finite number"),
+    ],
+)
+def test_numbers_are_plain_digits(data: Path, cell: str, expected: str) -> None:
+    spoil(data, "smith2023_figure2.csv", "F3,1,4900,2.658", f"F3,1,4900,{cell}")
+    assert expected in error_of(data)
+
+
+@pytest.mark.parametrize(("cell", "value"), [("2.6580", 2.658), ("+2.658e0", 2.658), ("26580E-4", 2.658), ("3", 3.0)])
+def test_numbers_in_other_plain_forms_are_read(data: Path, cell: str, value: float) -> None:
+    spoil(data, "smith2023_figure2.csv", "F3,1,4900,2.658", f"F3,1,4900,{cell}")
+    assert rehash(data) == ["smith2023-figure2"]
+    assert results.load(data).pretraining.jft4b_val_loss[14] == value
+
+
+@pytest.mark.parametrize("text", [" Section 2", "Section 2 ", "Sec\u202etion", "Sec\x1b[2Jtion", "Sec\u00a0tion"])
+def test_texts_are_plain(data: Path, text: str) -> None:
+    with (data / "smith2023_text.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    rows[1][rows[0].index("location")] = text
+    with (data / "smith2023_text.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+    message = error_of(data)
+    assert "smith2023_text.csv, line 2, field 'location'" in message
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("model,epochs,tpu_v4_core_hours,jft4b_val_loss,epochs", "column 'epochs' appears twice"),
+        ("model,epochs,tpu_v4_core_hours, jft4b_val_loss", "column 'jft4b_val_loss' is missing"),
+        ("model,epochs,tpu_v4_core_hours,jft4b_val_loss,\x1b]0;x\x07", "column '\\x1b]0;x\\x07' is not in"),
+    ],
+)
+def test_columns_are_unique_and_known(data: Path, header: str, expected: str) -> None:
+    spoil(data, "smith2023_figure2.csv", "model,epochs,tpu_v4_core_hours,jft4b_val_loss", header)
+    assert expected in error_of(data)
+
+
+def test_the_hint_names_the_folder_that_was_given(data: Path) -> None:
+    folder = data.rename(data.with_name("my data"))
+    spoil(folder, "smith2023_figure2.csv", "2.985", "2.984")
+    message = error_of(folder)
+    assert f"`python -m paper.results --rehash --data '{folder}'`" in message
+    assert results.main(shlex.split(message.partition("paper.results ")[2].partition("`")[0])) == 0
+
+
+def test_recording_nothing_writes_nothing(data: Path) -> None:
+    (data / "datapackage.json").write_text((data / "datapackage.json").read_text(encoding="utf-8") + "\n")
+    before = (data / "datapackage.json").read_bytes()
+    assert rehash(data) == []
+    assert (data / "datapackage.json").read_bytes() == before
+
+
+def test_a_description_that_cannot_be_written_anew_is_kept(data: Path) -> None:
+    edit_package(data, lambda package: package.update(title="\ud800"))
+    spoil(data, "smith2023_figure2.csv", "2.985", "2.984")
+    before = sorted(data.iterdir()), (data / "datapackage.json").read_bytes()
+    with pytest.raises(DataError, match="cannot be written anew"):
+        rehash(data)
+    assert (sorted(data.iterdir()), (data / "datapackage.json").read_bytes()) == before
+
+
+def test_fields_longer_than_the_limit_of_csv_files(data: Path) -> None:
+    spoil(data, "smith2023_figure2.csv", "F3,1,4900,2.658", "F3,1,4900,2.65800")
+    limit = csv.field_size_limit(6)  # that of the process, which other packages raise
+    try:
+        message = error_of(data)
+    finally:
+        csv.field_size_limit(limit)
+    assert "not a UTF-8 CSV file (field larger than field limit (6))" in message
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    spoil(data, "smith2023_figure2.csv", "2.985", "2.984")
+    before = sorted(data.iterdir())
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(DataError, match=r"cannot be written \(No space left on device\)"):
+        rehash(data)
+    assert sorted(data.iterdir()) == before
