@@ -9,15 +9,17 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from nfnet.errors import exit_on_user_error
 from nfnet.garbage import leave_garbage
+from nfnet.interpreter import check_docstrings
+from nfnet.ranges import CLASSES, Range, check_value
 
 if TYPE_CHECKING:
     from nfnet.compute import Cost
 
-
+_SIDE = Range(1, 2**14)
 MEMORIES = (80, 140)
 """Gigabytes of accelerators' memory (H100, H200) for which the largest training batch is printed."""
 
@@ -26,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(prog="python -m nfnet.describe", description=__doc__)
     parser.add_argument("variant", help="name of a network, such as F0, F7+ or S/16")
-    parser.add_argument("--resolution", type=int, default=224, help="side of the image in pixels (default 224)")
+    parser.add_argument(
+        "--resolution", type=int, default=224, help=f"side of the image in pixels, {_SIDE} (default 224)"
+    )
     parser.add_argument(
         "--plus-width",
         choices=("published", "released"),
@@ -40,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         default="gap",
         help="what a Vision Transformer's classifier sees: a class token, the mean of all tokens, or attention pooling",
     )
-    parser.add_argument("--num-classes", type=int, default=1000, help="number of logits (default 1000)")
+    parser.add_argument("--num-classes", type=int, default=1000, help=f"number of logits, {CLASSES} (default 1000)")
     parser.add_argument(
         "--dtype",
         choices=("bfloat16", "float32"),
@@ -53,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = {name: value for name, value in vars(args).items() if name not in ("json", "plus_width", "head")}
     # JAX starts only once the arguments are known to be sound.
     with exit_on_user_error():
+        check_docstrings()
+        check_value("resolution", args.resolution, Annotated[int, _SIDE])
         if "/" in args.variant:
             from nfnet.vit_compute import vit_cost
 

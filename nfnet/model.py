@@ -17,7 +17,7 @@ import math
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import haiku as hk
 import jax.numpy as jnp
@@ -40,8 +40,16 @@ from nfnet.layers import (
     spatial_mean,
 )
 from nfnet.ordering import once
+from nfnet.ranges import CLASSES, RATE, Range, check_fields, check_value, shown
 
 PlusWidth = Literal["published", "released"]
+
+# The largest networks published have a hundred blocks and some thousand channels; these bounds keep a slip of the pen
+# from exhausting the memory while the network is traced.
+_CHANNELS = Range(1, 2**16)
+_SIDE = Range(1, 2**14)
+_MOST_STAGES = 16
+_MOST_BLOCKS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,28 +116,26 @@ class NFNetConfig:
         UserError: If the fields do not describe a network.
     """
 
-    widths: tuple[int, ...]
-    depths: tuple[int, ...]
-    strides: tuple[int, ...] = (1, 2, 2, 2)
-    group_width: int | tuple[int, ...] = 128
-    expansion: float | tuple[float, ...] = 0.5
+    widths: Annotated[tuple[int, ...], _CHANNELS]
+    depths: Annotated[tuple[int, ...], Range(1, _MOST_BLOCKS)]
+    strides: Annotated[tuple[int, ...], Range(1, 2)] = (1, 2, 2, 2)
+    group_width: Annotated[int | tuple[int, ...], _CHANNELS] = 128
+    expansion: Annotated[float | tuple[float, ...], Range(0, 16, above=True)] = 0.5
     round_bottleneck: bool = False
-    se_ratio: float = 0.5
-    stem_widths: tuple[int, ...] = (16, 32, 64)
-    stem_strides: tuple[int, ...] = (2, 1, 1, 2)
-    final_ratio: int = 2
-    alpha: float = 0.2
+    se_ratio: Annotated[float, Range(0, 16, above=True)] = 0.5
+    stem_widths: Annotated[tuple[int, ...], _CHANNELS] = (16, 32, 64)
+    stem_strides: Annotated[tuple[int, ...], Range(1, 16)] = (2, 1, 1, 2)
+    final_ratio: Annotated[int, Range(1, 64)] = 2
+    alpha: Annotated[float, Range(0, 10)] = 0.2
     activation: str = "gelu"
     floor: VarianceFloor = "clamp"
-    dropout_rate: float = 0.2
-    stochastic_depth_rate: float = 0.25
-    train_resolution: int | None = None
-    test_resolution: int | None = None
+    dropout_rate: Annotated[float, RATE] = 0.2
+    stochastic_depth_rate: Annotated[float, RATE] = 0.25
+    train_resolution: Annotated[int | None, _SIDE] = None
+    test_resolution: Annotated[int | None, _SIDE] = None
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if isinstance(value := getattr(self, field.name), list):
-                object.__setattr__(self, field.name, tuple(value))  # a configuration is hashable
+        check_fields(self)  # which also makes lists tuples: a configuration is hashable
         _validate(self)
 
     @property
@@ -272,8 +278,7 @@ class NFNet(hk.Module):
             UserError: If the variant is unknown, or a number is out of range.
         """
         super().__init__(name=name)
-        if num_classes < 1:
-            raise UserError(f"num_classes is {num_classes}, but must be at least 1.")
+        check_value("num_classes", num_classes, Annotated[int, CLASSES])
         config = find_variant(variant, plus_width)
         if stochastic_depth_rate is not None:
             config = dataclasses.replace(config, stochastic_depth_rate=stochastic_depth_rate)
@@ -365,14 +370,13 @@ def find_variant(variant: str | NFNetConfig, plus_width: PlusWidth = "published"
     Raises:
         UserError: If the name or the reading is unknown, or a reading is asked of a configuration.
     """
-    if plus_width not in ("published", "released"):
-        raise unknown_name("plus_width", plus_width, ("published", "released"))
+    check_value("plus_width", plus_width, PlusWidth)
     if isinstance(variant, NFNetConfig):
         if plus_width != "published":
             raise UserError("plus_width is for named variants: set group_width in the configuration.")
         return variant
     if variant not in VARIANTS:
-        raise unknown_name("variant", variant, VARIANTS)
+        raise unknown_name("variant", shown(variant, quote=False), VARIANTS)
     config = VARIANTS[variant]
     if plus_width == "released":
         return dataclasses.replace(config, group_width=128, round_bottleneck=True)
@@ -386,39 +390,31 @@ def is_classifier(module: str) -> bool:
 
 
 def _validate(config: NFNetConfig) -> None:
-    """Raises UserError unless the fields describe a network."""
+    """Raises UserError unless the fields, each within its range, describe a network together."""
     stages = len(config.widths)
     if not stages:
         raise UserError("widths is empty: a network needs at least one stage.")
+    if max(stages, len(config.stem_widths)) > _MOST_STAGES:
+        raise UserError(
+            f"widths and stem_widths have {stages} and {len(config.stem_widths)} values: give at most {_MOST_STAGES}."
+        )
     for name in ("depths", "strides", "group_width", "expansion"):
         values = getattr(config, name)
         if isinstance(values, tuple) and len(values) != stages:
             raise UserError(f"{name} has {len(values)} values for {stages} stages: give one per stage.")
-    for name in ("widths", "depths", "strides", "stem_widths", "stem_strides"):
-        values = getattr(config, name)
-        if any(not isinstance(value, int) or value < 1 for value in values):
-            raise UserError(f"{name} is {values}, but must be positive whole numbers.")
+    if sum(config.depths) > _MOST_BLOCKS:
+        raise UserError(f"depths is {config.depths}, {sum(config.depths)} blocks: make it at most {_MOST_BLOCKS}.")
     if config.widths[0] < 2:
         raise UserError("widths starts with 1, but the stem needs half of the first stage's width.")
-    if max(config.strides) > 2:
-        raise UserError(f"strides is {config.strides}, but a stage can only keep (1) or halve (2) images.")
     if len(config.stem_strides) != len(config.stem_channels):
         raise UserError(
             f"stem_strides has {len(config.stem_strides)} values for {len(config.stem_channels)} stem "
             "convolutions: give one for each of stem_widths and one for the last."
         )
-    if config.final_ratio < 1 or int(min(config.widths) * config.se_ratio) < 1:
-        raise UserError(
-            f"final_ratio is {config.final_ratio} and se_ratio is {config.se_ratio}, but both must leave "
-            "at least one channel."
-        )
-    for name in ("dropout_rate", "stochastic_depth_rate"):
-        if not 0 <= getattr(config, name) < 1:
-            raise UserError(f"{name} is {getattr(config, name)}, but must be at least 0 and less than 1.")
+    if int(min(config.widths) * config.se_ratio) < 1:
+        raise UserError(f"se_ratio is {config.se_ratio}, which leaves squeeze-excite no channel: make it larger.")
     if config.activation not in ACTIVATIONS:
-        raise unknown_name("activation", config.activation, ACTIVATIONS)
-    if config.floor not in get_args(VarianceFloor):
-        raise unknown_name("floor", config.floor, get_args(VarianceFloor))
+        raise unknown_name("activation", shown(config.activation, quote=False), ACTIVATIONS)
     config.blocks()  # raises where a bottleneck cannot be divided into groups
 
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nfnet.interpreter import check_docstrings
 from nfnet.training import command_line
 from nfnet.training.executors import OUTPUT, Executor, in_process, slurm, subprocesses
 from nfnet.training.sweep import (
@@ -114,6 +115,7 @@ def _study(arguments: Sequence[str] | None) -> int:
     parser.add_argument("--status", action="store_true", help="print how all runs stand, and run nothing")
     command_line.add_cache_argument(parser)
     options = parser.parse_args(arguments)
+    check_docstrings()  # or each of its runs would end in it
     study = load_study(Path(options.study))
     extra = [command_line.NO_CACHE] if options.no_compilation_cache else []
     code = 0 if options.status else run_study(study, _executor(study), extra)

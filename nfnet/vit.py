@@ -17,7 +17,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import haiku as hk
 import jax
@@ -29,10 +29,14 @@ from jaxtyping import Float
 
 from nfnet.errors import UserError, unknown_name
 from nfnet.layers import StochDepth, parameter_dtype
+from nfnet.ranges import CLASSES, RATE, Range, check_fields, check_value, shown
 
 GELU = Literal["tanh", "erf"]
 Head = Literal["cls", "gap", "map"]
 PositionEmbedding = Literal["learned", "sincos2d"]
+
+# Some ten times what the largest network published has: a slip of the pen must not exhaust the memory in tracing.
+_WIDTH = Range(1, 2**16)
 
 _XAVIER = hk.initializers.VarianceScaling(1.0, "fan_avg", "uniform")
 # Query, key and value are square matrices side by side in one array: by its fan-in, each is Xavier uniform.
@@ -58,23 +62,18 @@ class ViTConfig:
         UserError: If the fields do not describe a network.
     """
 
-    patch: int
-    width: int
-    depth: int
-    mlp_width: int
-    num_heads: int
+    patch: Annotated[int, Range(1, 1024)]
+    width: Annotated[int, _WIDTH]
+    depth: Annotated[int, Range(1, 1000)]
+    mlp_width: Annotated[int, Range(1, 2**18)]
+    num_heads: Annotated[int, Range(1, 1024)]
     gelu: GELU = "tanh"
-    resolution: int = 224
+    resolution: Annotated[int, Range(1, 2**14)] = 224
 
     def __post_init__(self) -> None:
-        for name in ("patch", "width", "depth", "mlp_width", "num_heads", "resolution"):
-            value = getattr(self, name)
-            if value != int(value) or value < 1:
-                raise UserError(f"{name} must be a positive whole number, but is {value}.")
+        check_fields(self)
         if self.width % self.num_heads:
             raise UserError(f"a width of {self.width} cannot be divided into {self.num_heads} heads: change either.")
-        if self.gelu not in get_args(GELU):
-            raise unknown_name("gelu", self.gelu, get_args(GELU))
         self.grid(self.resolution, self.resolution)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
@@ -255,17 +254,15 @@ class ViT(hk.Module):
             UserError: If the variant, head or posemb is unknown, or a number is out of range.
         """
         super().__init__(name=name)
-        if num_classes < 1:
-            raise UserError(f"num_classes is {num_classes}, but must be at least 1.")
-        for kind, value, known in (
-            ("head", head, get_args(Head)),
-            ("posemb", posemb, get_args(PositionEmbedding)),
+        for key, value, hint in (
+            ("num_classes", num_classes, Annotated[int, CLASSES]),
+            ("head", head, Head),
+            ("posemb", posemb, PositionEmbedding),
+            ("dropout_rate", dropout_rate, Annotated[float, RATE]),
+            ("stochastic_depth_rate", stochastic_depth_rate, Annotated[float, RATE]),
+            ("logit_bias", logit_bias, Annotated[float, Range(-100, 100)]),
         ):
-            if value not in known:
-                raise unknown_name(kind, value, known)
-        for key, rate in (("dropout_rate", dropout_rate), ("stochastic_depth_rate", stochastic_depth_rate)):
-            if not 0 <= rate < 1:
-                raise UserError(f"{key} is {rate}, but must be at least 0 and less than 1.")
+            check_value(key, value, hint)
         self.num_classes = num_classes
         self.config = config = find_vit_variant(variant)
         self.head = head
@@ -435,7 +432,7 @@ def find_vit_variant(variant: str | ViTConfig) -> ViTConfig:
     if isinstance(variant, ViTConfig):
         return variant
     if variant not in VIT_VARIANTS:
-        raise unknown_name("variant", variant, VIT_VARIANTS)
+        raise unknown_name("variant", shown(variant, quote=False), VIT_VARIANTS)
     return VIT_VARIANTS[variant]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import zlib
 from dataclasses import dataclass
@@ -11,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from nfnet.data.files import LARGEST, open_file, reason
 from nfnet.data.sources import Example
-from nfnet.errors import UserError, unknown_name
+from nfnet.errors import UserError, printable, unknown_name
 
 _FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -21,6 +23,7 @@ _CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
 _CIFAR10_RECORD = 1 + 3 * 32 * 32  # label, then the red, green and blue planes
+_MOST_AXES = 4  # of an idx file; a header may claim 255
 _DIGITS_HELD_OUT = 360  # a fifth of the 1,797 digits
 _HELD_OUT = ("test", "val", "validation")
 
@@ -68,37 +71,45 @@ def digits(split: str) -> ArraySource:
     return ArraySource(f"digits/{split_name}", tuple("0123456789"), images[chosen], labels[chosen])
 
 
-def _read(path: Path) -> bytes:
-    """Reads a file, gzipped or not: `path` itself or `path`.gz."""
+def _read(path: Path, most: int) -> bytes:
+    """Reads up to `most` bytes of a file, gzipped or not: `path` itself or `path`.gz, unpacked no further than that."""
     zipped = path.with_name(path.name + ".gz")
     try:
-        if path.exists():
-            return path.read_bytes()
-        with gzip.open(zipped) as file:
-            return file.read()
+        try:
+            with open_file(path) as file:
+                return file.read(most)
+        except FileNotFoundError:
+            with open_file(zipped) as file, gzip.open(file) as unpacked:
+                return unpacked.read(most)
     except FileNotFoundError:
-        raise UserError(f"Missing {path} (or {zipped.name}): fetch the data set and pass its folder.") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{zipped} is damaged ({error}): fetch it again.") from None
+        raise UserError(
+            f"Missing {printable(path)} (or {printable(zipped.name)}): fetch the data set and pass its folder."
+        ) from None
+    except (EOFError, OSError, zlib.error) as error:
+        raise UserError(f"{printable(zipped)} is damaged ({reason(error)}): fetch it again.") from None
 
 
 def read_idx(path: Path) -> UInt8[np.ndarray, "*shape"]:
     """Reads one idx file of unsigned bytes (the format of MNIST and Fashion-MNIST).
 
     Raises:
-        UserError: the file is missing, truncated or of another kind.
+        UserError: the file is missing, truncated, too large or of another kind.
     """
-    content = _read(path)
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
-        raise UserError(f"{path} is no idx file of unsigned bytes: fetch it again.")
-    rank = content[3]
-    start = 4 + 4 * rank
-    if len(content) < start:
-        raise UserError(f"{path} is truncated in its header: fetch it again.")
-    shape = struct.unpack(f">{rank}I", content[4:start])
-    wanted = start + int(np.prod(shape, dtype=np.int64))
+    name = printable(path)
+    header = _read(path, 4 + 4 * _MOST_AXES)
+    if len(header) < 4 or header[:3] != b"\x00\x00\x08" or not 1 <= header[3] <= _MOST_AXES:
+        raise UserError(f"{name} is no idx file of unsigned bytes: fetch it again.")
+    start = 4 + 4 * header[3]
+    if len(header) < start:
+        raise UserError(f"{name} is truncated in its header: fetch it again.")
+    shape = struct.unpack(f">{header[3]}I", header[4:start])
+    wanted = start + math.prod(shape)
+    if wanted > LARGEST:
+        raise UserError(f"{name} has a header that asks for {wanted} bytes, over {LARGEST}: fetch it again.")
+    content = _read(path, wanted + 1)
     if len(content) != wanted:
-        raise UserError(f"{path} has {len(content)} bytes where its header asks for {wanted}: fetch it again.")
+        has = f"{len(content)} bytes" if len(content) < wanted else "more bytes than fit"
+        raise UserError(f"{name} has {has} where its header asks for {wanted}: fetch it again.")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
@@ -107,13 +118,14 @@ def fashion_mnist(folder: Path, split: str) -> ArraySource:
     prefix = "train" if _is_train(split) else "t10k"
     images = read_idx(folder / f"{prefix}-images-idx3-ubyte")
     labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte")
-    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+    where = printable(folder)
+    if images.shape[1:] != (28, 28) or labels.ndim != 1 or len(images) != len(labels) or not len(labels):
         raise UserError(
-            f"{folder}: {prefix} images {images.shape} and labels {labels.shape} do not belong together: "
+            f"{where}: {prefix} images {images.shape} and labels {labels.shape} do not belong together: "
             "fetch both files again."
         )
-    if labels.size and labels.max() >= len(_FASHION_CLASSES):
-        raise UserError(f"{folder}: {prefix} labels reach {labels.max()}, over 9: this is no Fashion-MNIST.")
+    if labels.max() >= len(_FASHION_CLASSES):
+        raise UserError(f"{where}: {prefix} labels reach {labels.max()}, over 9: this is no Fashion-MNIST.")
     return ArraySource(f"fashion_mnist/{prefix}", _FASHION_CLASSES, images[..., None], labels.astype(np.int64))
 
 
@@ -124,17 +136,19 @@ def cifar10(folder: Path, split: str) -> ArraySource:
     files = [f"data_batch_{i}.bin" for i in range(1, 6)] if _is_train(split) else ["test_batch.bin"]
     rows = []
     for name in files:
-        content = _read(folder / name)
+        content = _read(folder / name, LARGEST)
         if not content or len(content) % _CIFAR10_RECORD:
             raise UserError(
-                f"{folder / name} has {len(content)} bytes, no multiple of {_CIFAR10_RECORD}: "
+                f"{printable(folder / name)} has {len(content)} bytes, no multiple of {_CIFAR10_RECORD}: "
                 "fetch the binary version of CIFAR-10 again."
             )
         rows.append(np.frombuffer(content, np.uint8).reshape(-1, _CIFAR10_RECORD))
     records = np.concatenate(rows)
     labels = records[:, 0].astype(np.int64)
     if labels.max() >= len(_CIFAR10_CLASSES):
-        raise UserError(f"{folder}: a label reaches {labels.max()}, over 9: this is not CIFAR-10's binary version.")
+        raise UserError(
+            f"{printable(folder)}: a label reaches {labels.max()}, over 9: this is not CIFAR-10's binary version."
+        )
     images = np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     split_name = "train" if _is_train(split) else "test"
     return ArraySource(f"cifar10/{split_name}", _CIFAR10_CLASSES, images, labels)

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
+import types
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from nfnet.data.files import list_folder, read_file, read_text_file, reason
 from nfnet.data.sources import Example, UnreadableExampleError
-from nfnet.errors import UserError
+from nfnet.errors import UserError, printable
 
 _SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm")
+
+
+@functools.cache
+def _pillow() -> types.ModuleType:
+    from PIL import Image
+
+    # Pillow warns of an image of over 90 million pixels, decodes it, and refuses only twice as many. The filter is the
+    # process's own, because Python's `catch_warnings` is not for threads.
+    warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+    return Image
 
 
 def decode(content: bytes, name: str) -> UInt8[np.ndarray, "height width 3"]:
@@ -22,14 +36,16 @@ def decode(content: bytes, name: str) -> UInt8[np.ndarray, "height width 3"]:
     Raises:
         UnreadableExampleError: naming the file.
     """
-    from PIL import Image
-
+    image_module = _pillow()
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with image_module.open(io.BytesIO(content)) as image:
             return np.asarray(image.convert("RGB"))
+    except image_module.UnidentifiedImageError:
+        said = "no known kind of image"
     # Pillow's decoders raise whatever their format's parser meets in damaged bytes, SyntaxError included.
     except Exception as error:
-        raise UnreadableExampleError(f"{name} cannot be decoded ({error}): repair or remove it.") from None
+        said = reason(error)
+    raise UnreadableExampleError(f"{printable(name)} cannot be decoded ({said}): repair or remove it.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,25 +69,28 @@ class FileSource:
     def __getitem__(self, index: int) -> Example:
         path = self.root / self.files[index]
         try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise UnreadableExampleError(f"{path} cannot be read ({error.strerror}): restore it.") from None
+            content = read_file(path)
+        except FileNotFoundError:
+            raise UnreadableExampleError(f"{printable(path)} cannot be read (it is gone): restore it.") from None
+        except UserError as error:
+            raise UnreadableExampleError(str(error)) from None
         return {"image": decode(content, str(path)), "label": int(self.labels[index])}
 
 
 def _subfolders(root: Path) -> tuple[str, ...]:
     try:
-        with os.scandir(root) as entries:
-            return tuple(sorted(entry.name for entry in entries if entry.is_dir()))
-    except FileNotFoundError:
-        raise UserError(f"Missing data folder {root}: pass the data set's folder with --config.data.path.") from None
-    except NotADirectoryError:
-        raise UserError(f"{root} is a file, not a folder of images: pass the data set's folder.") from None
+        return tuple(entry.name for entry in list_folder(root) if entry.is_dir())
+    except OSError as error:  # a link that leads in a circle
+        raise UserError(f"{printable(error.filename)} cannot be read ({error.strerror}): remove it.") from None
 
 
 def _images_below(folder: Path, root: Path) -> list[str]:
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):  # a held-out split may lack a class
+            raise UserError(f"{printable(error.filename)} cannot be read ({error.strerror}): check its permissions.")
+
     found = []
-    for where, _, names in os.walk(folder):
+    for where, _, names in os.walk(folder, onerror=refuse):
         found += [os.path.relpath(os.path.join(where, n), root) for n in names if n.lower().endswith(_SUFFIXES)]
     return sorted(found)
 
@@ -93,20 +112,23 @@ def image_folder(root: Path, classes_from: Path | None = None) -> FileSource:
     elsewhere = classes_from is not None and classes_from != root and classes_from.is_dir()
     class_names = _subfolders(classes_from) if classes_from is not None and elsewhere else found
     if not found:
-        raise UserError(f"{root} holds no class folders: it needs one folder of images a class.")
+        raise UserError(f"{printable(root)} holds no class folders: it needs one folder of images a class.")
     unknown = sorted(set(found) - set(class_names))
     if unknown:
-        raise UserError(f"{root / unknown[0]} is a class that {classes_from} does not have: remove or rename it.")
+        raise UserError(
+            f"{printable(root / unknown[0])} is a class that {printable(classes_from)} does not have: "
+            "remove or rename it."
+        )
     files: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(class_names):
         images = _images_below(root / name, root)
         if not images and not elsewhere:
-            raise UserError(f"{root / name} holds no images ({', '.join(_SUFFIXES)}): fill or remove it.")
+            raise UserError(f"{printable(root / name)} holds no images ({', '.join(_SUFFIXES)}): fill or remove it.")
         files += images
         labels += [label] * len(images)
     if not files:
-        raise UserError(f"{root} holds no images ({', '.join(_SUFFIXES)}).")
+        raise UserError(f"{printable(root)} holds no images ({', '.join(_SUFFIXES)}).")
     return FileSource(f"{root.parent.name}/{root.name}", class_names, root, tuple(files), np.array(labels))
 
 
@@ -120,20 +142,20 @@ def tiny_imagenet_validation(root: Path) -> FileSource:
     """
     class_names = _subfolders(root / "train")
     annotations = root / "val" / "val_annotations.txt"
-    try:
-        lines = annotations.read_text().splitlines()
-    except FileNotFoundError:
-        raise UserError(f"Missing {annotations}: unpack Tiny-ImageNet again.") from None
-    index = {name: label for label, name in enumerate(class_names)}
+    name = printable(annotations)
+    index = {class_name: label for label, class_name in enumerate(class_names)}
     files, labels = [], []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text_file(annotations).splitlines(), start=1):
         fields = line.split("\t")
         if len(fields) < 2:
-            raise UserError(f"{annotations}, line {number}: no tab between file and class: unpack the file again.")
+            raise UserError(f"{name}, line {number}: no tab between file and class: unpack the file again.")
+        if Path(fields[0]).name != fields[0]:
+            raise UserError(f"{name}, line {number}: {printable(fields[0])} is no file's name: unpack the file again.")
         if fields[1] not in index:
-            raise UserError(f"{annotations}, line {number}: class {fields[1]!r} has no folder in {root / 'train'}.")
+            class_name = printable(repr(fields[1]))
+            raise UserError(f"{name}, line {number}: class {class_name} has no folder in {printable(root / 'train')}.")
         files.append(f"images/{fields[0]}")
         labels.append(index[fields[1]])
     if not files:
-        raise UserError(f"{annotations} is empty: unpack Tiny-ImageNet again.")
+        raise UserError(f"{name} is empty: unpack Tiny-ImageNet again.")
     return FileSource(f"{root.name}/val", class_names, root / "val", tuple(files), np.array(labels))

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nfnet.data.files import read_text_file, reason
 from nfnet.data.folder import decode
 from nfnet.data.sources import Example, UnreadableExampleError
-from nfnet.errors import UserError
+from nfnet.errors import UserError, printable
 
 _IMAGE_KEYS = ("image/encoded", "image")
 _LABEL_KEYS = ("label", "image/class/label")
@@ -87,11 +88,11 @@ class RecordSource:
         return len(self._reader)
 
     def __getitem__(self, index: int) -> Example:
-        where = f"Record {index} of {self.name}"
+        where = f"Record {index} of {printable(self.name)}"
         try:
             message = example_message().FromString(self._reader[index])
         except Exception as error:
-            raise UnreadableExampleError(f"{where} cannot be read ({error}): write the file again.") from None
+            raise UnreadableExampleError(f"{where} cannot be read ({reason(error)}): write the file again.") from None
         feature = message.features.feature
         image = [value for key in _IMAGE_KEYS if key in feature for value in feature[key].bytes_list.value]
         label = [value for key in _LABEL_KEYS if key in feature for value in feature[key].int64_list.value]
@@ -99,7 +100,7 @@ class RecordSource:
             raise UserError(
                 f"{where} has no single image ({' or '.join(_IMAGE_KEYS)}) and label "
                 f"({' or '.join(_LABEL_KEYS)}) but "
-                f"{', '.join(sorted(feature)) or 'nothing'}: convert the data to these names."
+                f"{printable(', '.join(sorted(feature))) or 'nothing'}: convert the data to these names."
             )
         if not 0 <= label[0] < len(self.class_names):
             raise UserError(f"{where} has label {label[0]} but there are {len(self.class_names)} classes.")
@@ -115,25 +116,30 @@ def array_record(path: str, split: str) -> RecordSource:
         split: part of the file names.
 
     Raises:
-        UserError: no such files, no `labels.txt`, or a damaged file.
+        UserError: no such files, no `labels.txt` in UTF-8, or a damaged file.
     """
     from grain.sources import ArrayRecordDataSource
 
     pattern = os.path.join(glob.escape(path), f"*{split}*.array_record*")
     files = tuple(sorted(glob.glob(pattern)))
     if not files:
-        raise UserError(f"No ArrayRecord files match {pattern}: pass their folder with --config.data.path.")
+        raise UserError(f"No ArrayRecord files match {printable(pattern)}: pass their folder with --config.data.path.")
     labels = Path(path) / "labels.txt"
-    if not labels.is_file():
-        raise UserError(f"Missing {labels}: write one class name a line, in the order of the labels.")
+    if not labels.exists():
+        raise UserError(f"Missing {printable(labels)}: write one class name a line, in the order of the labels.")
+    names = tuple(read_text_file(labels).splitlines())
+    for file in files:
+        if not os.path.isfile(file):  # the reader would wait for a pipe
+            raise UserError(f"{printable(file)} is no regular file: put the ArrayRecord file itself there.")
     try:
         reader: Any = ArrayRecordDataSource(list(files))
         length = len(reader)
     except Exception as error:
-        raise UserError(f"The ArrayRecord files {pattern} cannot be opened ({error}): write them again.") from None
+        raise UserError(
+            f"The ArrayRecord files {printable(pattern)} cannot be opened ({reason(error)}): write them again."
+        ) from None
     if not length:
-        raise UserError(f"The ArrayRecord files {pattern} are empty.")
-    names = tuple(labels.read_text().splitlines())
+        raise UserError(f"The ArrayRecord files {printable(pattern)} are empty.")
     return RecordSource(f"{Path(path).name}/{split}", names, files, reader)
 
 

@@ -9,7 +9,7 @@ from typing import Protocol, TypedDict
 import numpy as np
 from jaxtyping import UInt8
 
-from nfnet.errors import UserError, unknown_name
+from nfnet.errors import UserError, printable, unknown_name
 
 
 class Example(TypedDict):
@@ -124,7 +124,7 @@ def check_classes(train: Source, held_out: Source, num_classes: int) -> None:
     for source in (train, held_out):
         if len(source.class_names) != num_classes:
             raise UserError(
-                f"{source.name} has {len(source.class_names)} classes but the model has {num_classes}: "
+                f"{printable(source.name)} has {len(source.class_names)} classes but the model has {num_classes}: "
                 f"pass --config.model.num_classes={len(source.class_names)} or point --config.data.path "
                 f"elsewhere."
             )
@@ -132,6 +132,7 @@ def check_classes(train: Source, held_out: Source, num_classes: int) -> None:
         pairs = zip(train.class_names, held_out.class_names, strict=True)
         ours, theirs = next((a, b) for a, b in pairs if a != b)
         raise UserError(
-            f"The classes of {train.name} and {held_out.name} differ, first at {ours!r} and {theirs!r}: "
+            f"The classes of {printable(train.name)} and {printable(held_out.name)} differ, first at "
+            f"{printable(repr(ours))} and {printable(repr(theirs))}: "
             "use two splits of one data set."
         )

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
-import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from nfnet.errors import UserError, unknown_name
+from nfnet.errors import UserError, printable, unknown_name
+from nfnet.ranges import CLASSES, RATE, Kind, Range, check_fields, kind_of, kinds_of, meanings, read_text, shown
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# A mistake of some powers of ten is told; what any sensible run needs is far from the ends.
+SHARE = Range(0, 1, above=True)
+SIDE = Range(1, 4096)
+STEPS = Range(0, 10**9)
+BATCH = Range(1, 2**20)
+EPOCHS = Range(0, 10**6, above=True)
+LEARNING_RATE = Range(0, 1000, above=True)
+Colours = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,7 @@ class ModelConfig:
     """The network.
 
     Attributes:
-        family: "nfnet" or "vit".
+        family: what kind of network it is.
         variant: a name in `nfnet.model.VARIANTS` or `nfnet.vit.VIT_VARIANTS`.
         num_classes: classes of the data.
         shape: fields of `NFNetConfig` or `ViTConfig` that differ from the variant, for networks of one's own.
@@ -34,17 +43,20 @@ class ModelConfig:
         remat: recompute blocks in the backward pass to save memory.
     """
 
-    family: str = "nfnet"
+    family: Literal["nfnet", "vit"] = "nfnet"
     variant: str = "F0"
-    num_classes: int = 1000
+    num_classes: Annotated[int, CLASSES] = 1000
     shape: Mapping[str, Any] = field(default_factory=dict)
-    plus_width: str = "published"
-    stochastic_depth_rate: float | None = None
-    dropout_rate: float | None = None
-    head: str = "gap"
-    logit_bias: float = 0.0
+    plus_width: Literal["published", "released"] = "published"
+    stochastic_depth_rate: Annotated[float | None, RATE] = None
+    dropout_rate: Annotated[float | None, RATE] = None
+    head: Literal["cls", "gap", "map"] = "gap"
+    logit_bias: Annotated[float, Range(-100, 100)] = 0.0
     bfloat16: bool = False
     remat: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, "model.")
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,7 @@ class DataConfig:
         image_size: side of training images, in pixels.
         evaluation_size: side of evaluation images, in pixels.
         evaluation_margin: pixels that the centre crop cuts away, see `nfnet.data.augment.evaluation_image`.
-        crop: see `nfnet.data.augment.Augmentation`, as the next five.
+        crop: a random resized rectangle, a random shift of the padded image, or only resizing.
         min_area: smallest share of a random-resized crop.
         padding: of the "pad" crop, in pixels.
         flip: mirror half of the images.
@@ -70,32 +82,35 @@ class DataConfig:
         repeats: multiplicity of repeated augmentation.
         mean: subtracted from images in [0, 1], per channel.
         std: what the difference is divided by.
-        unreadable: "skip" or "fatal".
+        unreadable: whether an image that cannot be decoded is left out or ends the run.
         workers: decoding processes on each host; 0 decodes in threads.
         threads: decoding threads of each process.
     """
 
-    source: str = "digits"
+    source: Literal["array_record", "cifar10", "digits", "fashion_mnist", "image_folder", "tiny_imagenet"] = "digits"
     path: str = ""
     train_split: str = "train"
     held_out_split: str = "test"
-    image_size: int = 224
-    evaluation_size: int = 256
-    evaluation_margin: int = 32
-    crop: str = "random_resized"
-    min_area: float = 0.08
-    padding: int = 4
+    image_size: Annotated[int, SIDE] = 224
+    evaluation_size: Annotated[int, SIDE] = 256
+    evaluation_margin: Annotated[int, Range(0, 4096)] = 32
+    crop: Literal["random_resized", "pad", "none"] = "random_resized"
+    min_area: Annotated[float, SHARE] = 0.08
+    padding: Annotated[int, Range(0, 1024)] = 4
     flip: bool = True
-    randaugment_layers: int = 0
-    randaugment_magnitude: float = 0.0
-    mixup_alpha: float = 0.0
-    cutmix_alpha: float = 0.0
-    repeats: int = 1
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    unreadable: str = "skip"
-    workers: int = 0
-    threads: int = 2
+    randaugment_layers: Annotated[int, Range(0, 100)] = 0
+    randaugment_magnitude: Annotated[float, Range(0, 30)] = 0.0
+    mixup_alpha: Annotated[float, Range(0, 1000)] = 0.0
+    cutmix_alpha: Annotated[float, Range(0, 1000)] = 0.0
+    repeats: Annotated[int, Range(1, 1024)] = 1
+    mean: Annotated[Colours, Range(-1000, 1000)] = IMAGENET_MEAN
+    std: Annotated[Colours, Range(1e-6, 1000)] = IMAGENET_STD
+    unreadable: Literal["skip", "fatal"] = "skip"
+    workers: Annotated[int, Range(0, 256)] = 0
+    threads: Annotated[int, Range(0, 256)] = 2
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.")
 
 
 @dataclass(frozen=True)
@@ -121,21 +136,24 @@ class OptimiserConfig:
         sam_fraction: share of the batch that the ascent gradient is computed on.
     """
 
-    name: str = "agc_sgd"
-    learning_rate: float = 1.6
-    schedule: str = "cosine"
-    warmup_epochs: float = 0.0
-    warmup_steps: int = 0
-    cooldown_steps: int = 0
-    timescale: int = 10_000
-    weight_decay: float = 0.0
-    head_weight_decay: float | None = None
-    momentum: float = 0.9
-    clipping: float = 0.01
-    clip_norm: float = 0.0
-    ema_decay: float = 0.0
-    sam_rho: float = 0.0
-    sam_fraction: float = 1.0
+    name: Literal["agc_sgd", "sgd", "adamw", "adafactor"] = "agc_sgd"
+    learning_rate: Annotated[float, LEARNING_RATE] = 1.6
+    schedule: Literal["cosine", "rsqrt"] = "cosine"
+    warmup_epochs: Annotated[float, Range(0, 10**6)] = 0.0
+    warmup_steps: Annotated[int, STEPS] = 0
+    cooldown_steps: Annotated[int, STEPS] = 0
+    timescale: Annotated[int, Range(1, 10**9)] = 10_000
+    weight_decay: Annotated[float, Range(0, 1000)] = 0.0
+    head_weight_decay: Annotated[float | None, Range(0, 1000)] = None
+    momentum: Annotated[float, RATE] = 0.9
+    clipping: Annotated[float, Range(0, 1000, above=True)] = 0.01
+    clip_norm: Annotated[float, Range(0, 10**6)] = 0.0
+    ema_decay: Annotated[float, RATE] = 0.0
+    sam_rho: Annotated[float, Range(0, 1000)] = 0.0
+    sam_fraction: Annotated[float, SHARE] = 1.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "optimiser.")
 
 
 @dataclass(frozen=True)
@@ -151,26 +169,29 @@ class TrainingConfig:
         label_smoothing: share of the label spread over all classes.
         fsdp: devices over which parameters and optimiser state are sharded; 1 replicates them.
         evaluation_batch_size: of all devices together.
-        evaluate_every: steps; 0 evaluates at the end only.
-        log_every: steps.
-        save_every: steps; 0 saves at the end only (and on SIGTERM and SIGINT).
+        evaluate_every: steps between evaluations; 0 evaluates at the end only.
+        log_every: steps between two lines of the log.
+        save_every: steps between checkpoints; 0 saves at the end only (and on SIGTERM and SIGINT).
         keep: how many of the newest checkpoints to keep; the best one is kept besides.
         tensorboard: write TensorBoard events too.
     """
 
-    seed: int = 0
-    epochs: float = 1.0
-    batch_size: int = 4096
-    accumulate: int = 1
-    loss: str = "softmax"
-    label_smoothing: float = 0.0
-    fsdp: int = 1
-    evaluation_batch_size: int = 256
-    evaluate_every: int = 0
-    log_every: int = 100
-    save_every: int = 1000
-    keep: int = 2
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    epochs: Annotated[float, EPOCHS] = 1.0
+    batch_size: Annotated[int, BATCH] = 4096
+    accumulate: Annotated[int, BATCH] = 1
+    loss: Literal["softmax", "sigmoid"] = "softmax"
+    label_smoothing: Annotated[float, RATE] = 0.0
+    fsdp: Annotated[int, Range(1, 2**16)] = 1
+    evaluation_batch_size: Annotated[int, BATCH] = 256
+    evaluate_every: Annotated[int, STEPS] = 0
+    log_every: Annotated[int, Range(1, 10**9)] = 100
+    save_every: Annotated[int, STEPS] = 1000
+    keep: Annotated[int, Range(1, 1000)] = 2
     tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, "training.")
 
 
 @dataclass(frozen=True)
@@ -190,30 +211,8 @@ class RunConfig:
 T = TypeVar("T")
 
 
-def _convert(value: Any, wanted: Any, name: str) -> Any:
-    """Converts a value from a configuration file or JSON to a field's type, or raises UserError."""
-    origin = typing.get_origin(wanted)
-    if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        wanted = next(option for option in typing.get_args(wanted) if option is not type(None))
-        origin = typing.get_origin(wanted)
-    if is_dataclass(wanted) and isinstance(value, Mapping):
-        return from_mapping(typing.cast(type, wanted), value, name)
-    if origin is tuple and isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(_convert(item, typing.get_args(wanted)[0], name) for item in value)
-    if origin is not None and isinstance(value, Mapping):
-        return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
-    if wanted is float and type(value) is int:
-        return float(value)
-    if isinstance(wanted, type) and type(value) is wanted:
-        return value
-    kind = getattr(wanted, "__name__", str(wanted))
-    raise UserError(f"{name} is {value!r}, but it needs a value of type {kind}.")
-
-
 def from_mapping(kind: type[T], values: Mapping[str, Any], name: str = "config") -> T:
-    """Builds a dataclass from a mapping.
+    """Builds a dataclass from a mapping, as `nfnet.ranges` reads its annotations.
 
     Args:
         kind: the dataclass.
@@ -221,32 +220,57 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], name: str = "config")
         name: what to call the mapping in messages.
 
     Raises:
-        UserError: an unknown field or a value of the wrong type, naming it.
+        UserError: an unknown field, or a value of the wrong type or out of range, naming it.
     """
-    known = typing.get_type_hints(kind)
-    given = {}
+    known = kinds_of(kind)
+    given: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
-            raise unknown_name(f"setting of {name}", key, [f.name for f in fields(typing.cast(Any, kind))])
-        given[key] = _convert(value, known[key], f"{name}.{key}")
+            raise unknown_name(f"setting of {name}", shown(key, quote=False), known)
+        wanted, full = known[key].type, f"{name}.{key}"
+        if is_dataclass(wanted) and isinstance(value, Mapping):
+            given[key] = from_mapping(typing.cast(type, wanted), value, full)
+        else:
+            given[key] = known[key].check(full, value)
+    for item in fields(typing.cast(Any, kind)):
+        if item.default is MISSING and item.default_factory is MISSING and item.name not in given:
+            raise UserError(f"{name} lacks {item.name}: it must be {known[item.name]}.")
     return kind(**given)
+
+
+def settings_help() -> str:
+    """Returns all settings of a run as text: how each is overridden, what it takes, its default and its meaning."""
+    lines = ["Settings of the configuration; each can be overridden, as in --config.training.epochs=2:"]
+    for group in fields(RunConfig):
+        defaults = getattr(RunConfig(), group.name)
+        means = meanings(type(defaults))
+        for key, kind in kinds_of(type(defaults)).items():
+            default = getattr(defaults, key)
+            if kind.type is Mapping:  # what its keys take is the network's affair
+                lines.append(f"  --config.{group.name}.{key}.KEY=VALUE")
+            else:
+                lines.append(f"  --config.{group.name}.{key}={kind} (default {default!r})")
+            if key in means:
+                lines.append(f"      {means[key]}")
+    return "\n".join(lines)
 
 
 def _get_config(path: str) -> Any:
     file, _, argument = path.partition(":")
     if not Path(file).is_file():
-        raise UserError(f"Missing configuration {file}: the ones provided are in nfnet/configs.")
+        raise UserError(f"Missing configuration {printable(file)}: the ones provided are in nfnet/configs.")
     spec = importlib.util.spec_from_file_location(f"nfnet_config_{Path(file).stem}", file)
     if spec is None or spec.loader is None:
-        raise UserError(f"{file} is no Python file: pass one of nfnet/configs or your own.")
+        raise UserError(f"{printable(file)} is no Python file: pass one of nfnet/configs or your own.")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
         return module.get_config(*([argument] if argument else []))
     except UserError:
         raise
-    except Exception as error:
-        raise UserError(f"The configuration {path} cannot be used: {type(error).__name__}, {error}.") from error
+    except (Exception, SystemExit) as error:
+        said = printable(f"{type(error).__name__}, {error}")
+        raise UserError(f"The configuration {printable(path)} cannot be used: {said}.") from error
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -258,52 +282,57 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
         overrides: flags of the form --config.training.epochs=2.
 
     Raises:
-        UserError: missing file, unknown setting, wrong type.
+        UserError: missing file, unknown setting, wrong type, value out of range, or a network that is not possible.
     """
-    from absl import flags
-    from ml_collections import ConfigDict, config_flags
+    from ml_collections import ConfigDict
 
     provided = _get_config(path)
     if not isinstance(provided, ConfigDict):
-        raise UserError(f"get_config in {path} returns a {type(provided).__name__}, but must return a ConfigDict.")
-    config = from_mapping(RunConfig, provided.to_dict())
-    if not overrides:
-        return config
-    # With all defaults filled in, every setting can be overridden, and its type is known.
-    values = flags.FlagValues()
-    arguments = ["nfnet", *overrides]
-    complete = ConfigDict(_with_placeholders(config.as_dict()))
-    for override in overrides:
-        _check_known(override, complete)
-    config_flags.DEFINE_config_dict("config", complete, flag_values=values, sys_argv=arguments, lock_config=False)
+        raise UserError(
+            f"get_config in {printable(path)} returns a {type(provided).__name__}, but must return a ConfigDict."
+        )
     try:
-        values(arguments)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"The overrides cannot be used: {' '.join(str(error).split())}.") from error
-    changed: Any = values["config"].value
-    return from_mapping(RunConfig, changed.to_dict())
+        values = provided.to_dict()
+    except Exception as error:  # a reference within the ConfigDict that leads nowhere
+        raise UserError(f"The configuration {printable(path)} cannot be used: {printable(error)}.") from error
+    config = from_mapping(RunConfig, _overridden(values, overrides))
+    # Only now, since it loads JAX. That a network is possible is known before any data are opened.
+    from nfnet.training.recipe import network_shape
+
+    network_shape(config.model)
+    return config
 
 
-def _with_placeholders(values: dict[str, Any]) -> dict[str, Any]:
-    """Gives settings that are None the type that an override may have; all of them are floats."""
-    from ml_collections import config_dict
+def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Returns the values of a configuration file with the overrides filled in."""
+    for override in overrides:
+        key, _, text = override.removeprefix("--config.").partition("=")
+        kind = find_setting(key)
+        *path, name = key.split(".")
+        place: Any = values
+        for part in path:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                return values  # the file's mistake, which `from_mapping` tells
+        place[name] = read_text(kind, text)
+    return values
 
-    return {
-        key: _with_placeholders(value)
-        if isinstance(value, dict)
-        else config_dict.placeholder(float)
-        if value is None
-        else value
-        for key, value in values.items()
-    }
 
+def find_setting(key: str) -> Kind:
+    """Returns what a setting such as training.epochs takes.
 
-def _check_known(override: str, config: Any) -> None:
-    """Raises UserError if an override names a setting that there is not."""
-    where = "config"
-    for key in override.partition("=")[0].removeprefix("--config.").split("."):
-        if key not in config:
-            raise unknown_name(f"setting of {where}", key, config)
-        config, where = config[key], f"{where}.{key}"
-        if not hasattr(config, "keys"):
-            return
+    Raises:
+        UserError: there is no such setting.
+    """
+    where, kind = "config", kind_of(RunConfig)
+    parts = key.split(".")
+    for i, part in enumerate(parts):
+        if kind.type is Mapping and i == len(parts) - 1:
+            return kind_of(Any)
+        known = kinds_of(typing.cast(type, kind.type)) if is_dataclass(kind.type) else {}
+        if part not in known:
+            raise unknown_name(f"setting of {where}", shown(part, quote=False), known)
+        where, kind = f"{where}.{part}", known[part]
+    if is_dataclass(kind.type):
+        raise UserError(f"{where} is a group of settings: set one of them, as in --config.training.epochs=2.")
+    return kind

@@ -16,24 +16,34 @@ from nfnet.compute import count
 from nfnet.errors import UserError, unknown_name
 from nfnet.model import NFNet, NFNetConfig, find_variant
 from nfnet.optim import agc_sgd, warmup_cosine
+from nfnet.ranges import shown
 from nfnet.training.config import ModelConfig, OptimiserConfig
 from nfnet.training.state import Params
 from nfnet.training.step import Forward
+from nfnet.vit import ViT, ViTConfig, find_vit_variant
 
 Schedule = Callable[[Any], Any]
 
 
-def _reshape(config: Any, shape: dict[str, Any], kind: type[Any]) -> Any:
-    known = [f.name for f in dataclasses.fields(kind)]
-    for key in shape:
+def network_shape(config: ModelConfig) -> NFNetConfig | ViTConfig:
+    """Returns the shape of a run's network: that of its variant with the fields of model.shape.
+
+    Raises:
+        UserError: unknown variant or field, or a shape that is not possible.
+    """
+    shape: NFNetConfig | ViTConfig
+    if config.family == "nfnet":
+        shape = find_variant(config.variant, config.plus_width)
+    else:
+        shape = find_vit_variant(config.variant)
+    known = [f.name for f in dataclasses.fields(shape)]
+    for key in config.shape:
         if key not in known:
-            raise unknown_name("field of model.shape", key, known)
-    return dataclasses.replace(config, **shape)
+            raise unknown_name("field of model.shape", shown(key, quote=False), known)
+    return dataclasses.replace(shape, **config.shape)
 
 
-def _nfnet(config: ModelConfig, dtype: Any) -> Callable[[], Any]:
-    shape = find_variant(config.variant, config.plus_width)  # type: ignore[arg-type]
-    shape = _reshape(shape, dict(config.shape), NFNetConfig)
+def _nfnet(config: ModelConfig, shape: Any, dtype: Any) -> Callable[[], Any]:
     return lambda: NFNet(
         config.num_classes,
         shape,
@@ -44,14 +54,11 @@ def _nfnet(config: ModelConfig, dtype: Any) -> Callable[[], Any]:
     )
 
 
-def _vit(config: ModelConfig, dtype: Any) -> Callable[[], Any]:
-    from nfnet.vit import ViT, ViTConfig, find_vit_variant
-
-    shape = _reshape(find_vit_variant(config.variant), dict(config.shape), ViTConfig)
+def _vit(config: ModelConfig, shape: Any, dtype: Any) -> Callable[[], Any]:
     return lambda: ViT(
         config.num_classes,
         shape,
-        head=config.head,  # type: ignore[arg-type]
+        head=config.head,
         dropout_rate=config.dropout_rate or 0.0,
         stochastic_depth_rate=config.stochastic_depth_rate or 0.0,
         logit_bias=config.logit_bias,
@@ -60,7 +67,7 @@ def _vit(config: ModelConfig, dtype: Any) -> Callable[[], Any]:
     )
 
 
-FAMILIES: dict[str, Callable[[ModelConfig, Any], Callable[[], Any]]] = {"nfnet": _nfnet, "vit": _vit}
+FAMILIES: dict[str, Callable[[ModelConfig, Any, Any], Callable[[], Any]]] = {"nfnet": _nfnet, "vit": _vit}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +87,9 @@ def make_network(config: ModelConfig) -> Network:
     """Builds the network of a run.
 
     Raises:
-        UserError: unknown family or variant, or a shape that is not possible.
+        UserError: unknown variant, or a shape that is not possible.
     """
-    if config.family not in FAMILIES:
-        raise unknown_name("model.family", config.family, FAMILIES)
-    build = FAMILIES[config.family](config, jnp.bfloat16 if config.bfloat16 else None)
+    build = FAMILIES[config.family](config, network_shape(config), jnp.bfloat16 if config.bfloat16 else None)
     transformed = hk.transform(lambda images, is_training: build()(images, is_training)["logits"])
 
     def init(key: PRNGKeyArray, images: Any) -> Params:
@@ -126,16 +131,12 @@ def make_schedule(config: OptimiserConfig, total_steps: int, steps_per_epoch: fl
         steps_per_epoch: may be fractional.
 
     Raises:
-        UserError: unknown schedule, or one that does not fit into the run.
+        UserError: the schedule does not fit into the run.
     """
-    if config.schedule not in ("cosine", "rsqrt"):
-        raise unknown_name("optimiser.schedule", config.schedule, ("cosine", "rsqrt"))
     if config.warmup_epochs and config.warmup_steps:
         raise UserError("Both optimiser.warmup_epochs and warmup_steps are given: set one of them to 0.")
     warmup = config.warmup_steps or config.warmup_epochs * steps_per_epoch
-    if not config.learning_rate > 0:
-        raise UserError(f"optimiser.learning_rate is {config.learning_rate}, but must be positive.")
-    if not 0 <= warmup < total_steps:
+    if warmup >= total_steps:
         raise UserError(f"The warm-up takes {warmup:g} of only {total_steps} steps: shorten it.")
     if config.schedule == "rsqrt":
         from nfnet.vit_optim import rsqrt_schedule
@@ -194,11 +195,5 @@ OPTIMISERS: dict[str, Callable[[OptimiserConfig, Schedule], optax.GradientTransf
 
 
 def make_optimiser(config: OptimiserConfig, schedule: Schedule) -> optax.GradientTransformation:
-    """Builds the optimiser.
-
-    Raises:
-        UserError: unknown name.
-    """
-    if config.name not in OPTIMISERS:
-        raise unknown_name("optimiser.name", config.name, OPTIMISERS)
+    """Builds the optimiser."""
     return OPTIMISERS[config.name](config, schedule)

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from nfnet.data.mix import mix
-from nfnet.errors import UserError, unknown_name
+from nfnet.errors import UserError
 from nfnet.optim import ema_update
 from nfnet.training.config import RunConfig
 from nfnet.training.losses import LOSSES, smooth_labels
@@ -40,11 +40,7 @@ class Forward(Protocol):
 
 @dataclass(frozen=True)
 class StepConfig:
-    """The parts of a run's settings that the jitted steps depend on; see `nfnet.training.config`.
-
-    Raises:
-        UserError: settings out of range, or a batch that cannot be split as asked.
-    """
+    """The parts of a run's settings that the jitted steps depend on; see `nfnet.training.config`."""
 
     num_classes: int
     mean: tuple[float, ...]
@@ -58,21 +54,15 @@ class StepConfig:
     sam_fraction: float = 1.0
     ema_decay: float = 0.0
 
-    def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise unknown_name("training.loss", self.loss, LOSSES)
-        if not 0 <= self.label_smoothing < 1:
-            raise UserError(f"training.label_smoothing is {self.label_smoothing}, but must be in [0, 1).")
-        if not 0 < self.sam_fraction <= 1:
-            raise UserError(f"optimiser.sam_fraction is {self.sam_fraction}, but must be in (0, 1].")
-        if not 0 <= self.ema_decay < 1:
-            raise UserError(f"optimiser.ema_decay is {self.ema_decay}, but must be in [0, 1).")
-
     @classmethod
     def of(cls, config: RunConfig) -> StepConfig:
-        """Collects the settings of a run and checks them against its batch size."""
+        """Collects the settings of a run and checks them against its batch size.
+
+        Raises:
+            UserError: the batch cannot be split or mixed as asked.
+        """
         batch, parts = config.training.batch_size, config.training.accumulate
-        if parts < 1 or batch % parts:
+        if batch % parts:
             raise UserError(f"training.accumulate is {parts}, but must divide the batch size, {batch}.")
         both = config.data.mixup_alpha and config.data.cutmix_alpha
         pairs = 4 if both else 2 if config.data.mixup_alpha or config.data.cutmix_alpha else 1

@@ -13,15 +13,15 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from nfnet.errors import UserError, unknown_name
-from nfnet.training.config import from_mapping
+from nfnet.data.files import read_text_file
+from nfnet.errors import UserError, printable
+from nfnet.ranges import Range, check_fields, check_value, shown
+from nfnet.training.config import EPOCHS, LEARNING_RATE, find_setting, from_mapping
 from nfnet.training.run_log import LOG, read_run_log
 
-Strategy = Literal["grid", "two-trial"]
-STRATEGIES = ("grid", "two-trial")
-EXECUTORS = ("in-process", "subprocess", "slurm")
+_LARGEST_STUDY = 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,11 @@ class LearningRates:
         points: how many learning rates the grid has; an even number reaches one further down than up.
     """
 
-    centre: float
-    points: int = 3
+    centre: Annotated[float, LEARNING_RATE]
+    points: Annotated[int, Range(1, 100)] = 3
+
+    def __post_init__(self) -> None:
+        check_fields(self, "learning_rates.")
 
     def grid(self) -> tuple[float, ...]:
         """Returns the learning rates in falling order."""
@@ -63,25 +66,62 @@ class Study:
     config: str
     workdir: str
     models: Mapping[str, Any]
-    epochs: tuple[float, ...]
+    epochs: Annotated[tuple[float, ...], EPOCHS]
     learning_rates: LearningRates
-    strategy: str = "grid"
-    executor: str = "in-process"
-    parallel: int = 1
+    strategy: Literal["grid", "two-trial"] = "grid"
+    executor: Literal["in-process", "subprocess", "slurm"] = "in-process"
+    parallel: Annotated[int, Range(1, 1024)] = 1
     overrides: Mapping[str, Any] = field(default_factory=dict)
     slurm: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.strategy not in STRATEGIES:
-            raise unknown_name("strategy", self.strategy, STRATEGIES)
-        if self.executor not in EXECUTORS:
-            raise unknown_name("executor", self.executor, EXECUTORS)
-        if not self.models or not self.epochs or self.learning_rates.points < 1 or self.parallel < 1:
-            raise UserError("A study needs at least one model, epoch budget, learning rate and process.")
-        if list(self.epochs) != sorted(set(self.epochs)) or self.epochs[0] <= 0:
-            raise UserError(f"epochs are {list(self.epochs)}: list positive budgets in rising order, each once.")
-        if not self.learning_rates.centre > 0:
-            raise UserError(f"learning_rates.centre is {self.learning_rates.centre}, but must be positive.")
+        check_fields(self)
+        if not isinstance(self.learning_rates, LearningRates):
+            raise UserError(f"learning_rates is {shown(self.learning_rates)}, but must be a table with a centre.")
+        if not self.models or not self.epochs:
+            raise UserError("A study needs at least one model and one epoch budget.")
+        # Folders are named after budgets, so that two that are written alike would be one run.
+        if list(self.epochs) != sorted(set(self.epochs)) or len({f"{e:g}" for e in self.epochs}) < len(self.epochs):
+            raise UserError(f"epochs are {shown(list(self.epochs))}: list budgets in rising order, each once.")
+        folders = [_check_model(name) for name in self.models]
+        if len(set(folders)) < len(folders):
+            raise UserError(
+                f"models are {shown(list(self.models))}: two have one name, so that their runs would be one."
+            )
+        for name, settings in (("overrides", self.overrides), *((f"models.{n}", s) for n, s in self.models.items())):
+            _check_overrides(name, settings)
+        for name in ("nodes", "tasks_per_node"):
+            check_value(f"slurm.{name}", self.slurm.get(name, 1), Annotated[int, Range(1, 10**5)])
+
+
+def _folder(model: str) -> str:
+    return model.replace("/", "-")
+
+
+def _check_model(name: Any) -> str:
+    """Returns the folder of a model's runs; raises UserError if a name makes none inside of the study's."""
+    if (
+        not isinstance(name, str)
+        or not name.strip()
+        or name.startswith(".")
+        or not name.isprintable()
+        or len(name) > 100
+    ):
+        raise UserError(f"models has the name {shown(name)}: give up to 100 printable characters, the first no dot.")
+    return _folder(name)
+
+
+def _check_overrides(name: str, settings: Any) -> None:
+    """Raises UserError unless settings are overrides of the configuration, as {"training.batch_size": 64}."""
+    if not isinstance(settings, Mapping):
+        raise UserError(f'{printable(name)} is {shown(settings)}, but must be a table such as "training.keep" = 4.')
+    for key, value in settings.items():
+        try:
+            kind = find_setting(key)
+            if kind.type is not Any:
+                kind.check(f"config.{key}", value)
+        except UserError as error:
+            raise UserError(f"In {printable(name)}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -95,7 +135,7 @@ class Trial:
     @property
     def name(self) -> str:
         """Folder of the run below the study's."""
-        return f"{self.model.replace('/', '-')}/epochs_{self.epochs:g}/lr_{self.learning_rate:.6g}"
+        return f"{_folder(self.model)}/epochs_{self.epochs:g}/lr_{self.learning_rate:.6g}"
 
 
 State = Literal["pending", "running", "interrupted", "finished", "diverged"]
@@ -128,19 +168,27 @@ def load_study(path: Path) -> Study:
     Raises:
         UserError: missing or malformed file, unknown setting, wrong type.
     """
+    text = read_text_file(path, _LARGEST_STUDY)
     try:
-        values = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"The study {path} cannot be read ({error.strerror}): check the path.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"The study {path} is no TOML: {error}.") from None
+        values = tomllib.loads(text)
+    except RecursionError:
+        raise UserError(f"The study {printable(path)} is no TOML: its values are nested too deeply.") from None
+    except ValueError as error:  # malformed, or a number of thousands of digits
+        raise UserError(f"The study {printable(path)} is no TOML: {printable(str(error).rstrip('.'))}.") from None
     models = values.get("models")
     if isinstance(models, list):
+        if not all(isinstance(name, str) for name in models) or len(set(models)) < len(models):
+            raise UserError(f"{printable(path)}: models is {shown(models)}, but must be names, each once.")
         values["models"] = {name: {} for name in models}
     missing = [key for key in ("config", "workdir", "models", "epochs", "learning_rates") if key not in values]
     if missing:
-        raise UserError(f"The study {path} lacks {', '.join(missing)}: see nfnet/configs/studies for examples.")
-    return from_mapping(Study, values, str(path))
+        raise UserError(
+            f"The study {printable(path)} lacks {', '.join(missing)}: see nfnet/configs/studies for examples."
+        )
+    try:
+        return from_mapping(Study, values, "study")
+    except UserError as error:
+        raise UserError(f"{printable(path)}: {error}") from None
 
 
 def run_arguments(study: Study, trial: Trial) -> list[str]:

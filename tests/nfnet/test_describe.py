@@ -39,7 +39,8 @@ def test_json_is_the_cost(capsys):
         (["F9"], ("'F9'", "F0, F1", "nearest is")),
         (["f7+"], ("'f7+'", "nearest is 'F7+'")),
         (["F0", "--resolution", "8"], ("8", "at least 17")),
-        (["F0", "--num-classes", "0"], ("num_classes", "at least 1")),
+        (["F0", "--resolution", "1000000000000"], ("resolution", "from 1 to 16384")),
+        (["F0", "--num-classes", "0"], ("num_classes", "from 1 to 1000000")),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(arguments, words, capsys):

@@ -1,6 +1,7 @@
 """Bad input to the family: one sentence that names the field and the remedy."""
 
 import dataclasses
+import math
 
 import haiku as hk
 import jax
@@ -15,6 +16,7 @@ import nfnet
 from nfnet import VARIANTS, NFNetConfig, UserError
 from nfnet.layers import WSConv2D
 from nfnet.model import find_variant
+from nfnet.ranges import kinds_of
 
 
 def refusal(function):
@@ -66,18 +68,20 @@ def test_too_few_pixels():
     ("changes", "words"),
     [
         ({"widths": ()}, ("widths", "at least one stage")),
-        ({"widths": (16, 0, 96, 96)}, ("widths", "positive")),
+        ({"widths": (64,) * 17}, ("17", "at most 16")),
+        ({"depths": (300, 300, 300, 300)}, ("1200 blocks", "at most 1000")),
+        ({"widths": (16, 0, 96, 96)}, ("widths", "whole numbers from 1 to 65536")),
         ({"widths": (1, 32, 96, 96)}, ("widths", "half")),
         ({"widths": (16, 36, 96, 96)}, ("stage 2", "18 channels", "groups of 8")),
         ({"widths": (8, 32, 96, 96)}, ("stage 1", "4 channels")),
         ({"depths": (1, 2, 6)}, ("depths", "3 values for 4 stages")),
-        ({"depths": (1, 2, 6, 0)}, ("depths", "positive")),
+        ({"depths": (1, 2, 6, 0)}, ("depths", "whole numbers from 1 to 1000")),
         ({"depths": (1, 2, 6, 1.5)}, ("depths", "whole")),
         ({"strides": (1, 2, 2)}, ("strides", "3 values for 4 stages")),
-        ({"strides": (1, 2, 3, 2)}, ("strides", "halve")),
+        ({"strides": (1, 2, 3, 2)}, ("strides", "from 1 to 2")),
         ({"group_width": (8, 8)}, ("group_width", "2 values")),
         ({"group_width": 7}, ("groups of 7",)),
-        ({"group_width": 0}, ("groups of 0",)),
+        ({"group_width": 0}, ("group_width is 0", "from 1 to 65536")),
         ({"expansion": (0.5, 0.5)}, ("expansion", "2 values")),
         ({"stem_strides": (2, 2)}, ("stem_strides", "4 stem")),
         ({"final_ratio": 0}, ("final_ratio",)),
@@ -94,9 +98,25 @@ def test_configurations_that_are_no_network(changes, words):
         assert word in text
 
 
+NUMBERS = sorted(name for name, kind in kinds_of(NFNetConfig).items() if kind.range)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize(
+    "value", [-1, math.nan, math.inf, 1e308, 10**9, pytest.param(10**5000, id="huge"), True, "1", [[1]], 1 + 2j]
+)
+def test_every_number_has_a_range(name, value):
+    kind = kinds_of(NFNetConfig)[name]
+    for wrong in [value] if kind.single else [value, (value,) * 4]:
+        text = refusal(lambda wrong=wrong: dataclasses.replace(MICRO, **{name: wrong}))
+        assert text.startswith(f"{name} is ")
+        assert str(kind) in text
+
+
 @pytest.mark.parametrize(
     ("kwargs", "word"),
     [
+        ({"dropout_rate": math.nan}, "dropout_rate is nan"),
         ({"dropout_rate": 1.5}, "dropout_rate is 1.5"),
         ({"stochastic_depth_rate": 1.0}, "stochastic_depth_rate is 1.0"),
         ({"plus_width": "paper"}, "published, released"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import haiku as hk
 import jax
@@ -17,6 +18,7 @@ from support.vits import SHALLOW, TINY, abstract_vit_parameters, quick_jit, rand
 import nfnet
 from nfnet import VIT_VARIANTS, UserError, ViT, ViTConfig
 from nfnet.compute import count
+from nfnet.ranges import kinds_of
 from nfnet.vit import sincos2d
 from nfnet.vit_compute import vit_cost
 from nfnet.vit_pretrained import from_big_vision
@@ -202,9 +204,10 @@ def construct(*args, **kwargs):
         ({"variant": "so400M/14"}, ("nearest is 'So400m/14'",)),
         ({"head": "mean"}, ("head 'mean'", "cls, gap, map", "nearest is")),
         ({"posemb": "sincos"}, ("posemb 'sincos'", "learned, sincos2d", "nearest is 'sincos2d'")),
-        ({"num_classes": 0}, ("num_classes is 0", "at least 1")),
+        ({"num_classes": 0}, ("num_classes is 0", "from 1 to 1000000")),
         ({"dropout_rate": 1.0}, ("dropout_rate is 1.0", "less than 1")),
         ({"stochastic_depth_rate": -0.1}, ("stochastic_depth_rate is -0.1", "at least 0")),
+        ({"logit_bias": math.nan}, ("logit_bias is nan", "from -100 to 100")),
     ],
 )
 def test_bad_arguments_are_refused_in_one_sentence(arguments, words):
@@ -214,11 +217,22 @@ def test_bad_arguments_are_refused_in_one_sentence(arguments, words):
         assert word in str(error.value)
 
 
+@pytest.mark.parametrize("name", [name for name, kind in kinds_of(ViTConfig).items() if kind.range])
+@pytest.mark.parametrize(
+    "value", [-1, 0, math.nan, math.inf, 1e308, 10**9, pytest.param(10**5000, id="huge"), True, "1", [1]]
+)
+def test_every_number_has_a_range(name, value):
+    with pytest.raises(UserError) as error:
+        dataclasses.replace(TINY, **{name: value})
+    assert str(error.value).startswith(f"{name} is ")
+    assert str(kinds_of(ViTConfig)[name]) in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"width": 0}, ("width must be a positive whole number",)),
-        ({"depth": 1.5}, ("depth must be a positive whole number",)),
+        ({"width": 0}, ("width is 0", "a whole number from 1 to 65536")),
+        ({"depth": 1.5}, ("depth is 1.5", "a whole number from 1 to 1000")),
         ({"num_heads": 3}, ("width of 16", "3 heads")),
         ({"gelu": "exact"}, ("gelu 'exact'", "tanh, erf")),
         ({"resolution": 18}, ("18 x 18", "16 or 20")),

@@ -1,11 +1,18 @@
+import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from support.tiny_runs import CONFIG, ROOT, tiny, write_config
 
+from nfnet.data.sources import SOURCES
 from nfnet.errors import UserError
-from nfnet.training.config import RunConfig, from_mapping, load_config
+from nfnet.ranges import kinds_of
+from nfnet.training import recipe
+from nfnet.training.config import RunConfig, from_mapping, load_config, settings_help
+from nfnet.training.losses import LOSSES
 from nfnet.training.recipe import make_network, make_optimiser, make_schedule, parameter_shapes
 from nfnet.training.step import StepConfig
 from nfnet.training.sweep import Trial, load_study, run_arguments
@@ -84,13 +91,121 @@ def test_overrides_are_typed(tmp_path):
         ("--config.trainin.epochs=2", "'trainin'.*'training'"),
         ("--config.training.epochs=many", "epochs"),
         ("--config.training.batch_size=1.5", "batch_size"),
-        ("--config.data.flip=perhaps", "flip"),
+        ("--config.data.flip=perhaps", "flip is 'perhaps', but must be true or false"),
+        ("--config.data=3", "config.data is a group of settings"),
+        ("--config.training.seed.low=3", "unknown setting of config.training.seed 'low'"),
+        ("--config.model.shape.width.low=3", "unknown setting of config.model.shape"),
+        ("--config.model.shape.widht=3", "'widht'.*'width'"),
+        ("--config.model.shape.width=nan", "width is 'nan', but must be a whole number from 1"),
+        ("--config.model.variant=S/61", "variant 'S/61'.*'S/16'"),
+        ("--config.data.mean=(0.5,0.5)", "mean is .*, but must be 3 numbers from -1000 to 1000"),
+        ("--config.data.mean=" + 9000 * "(", "mean is .*, but must be 3 numbers from -1000 to 1000"),
+        ("--config.training.seed=" + 5000 * "9", "seed is .*, but must be a whole number from 0 to 4294967295"),
+        ("--config.data.path=a\0b", "path is 'a.x00b', but must be a text"),
     ],
 )
 def test_bad_overrides_are_told(tmp_path, override, message):
     path = write_config(tmp_path / "tiny.py", CONFIG)
     with pytest.raises(UserError, match=message):
         load_config(str(path), [override])
+
+
+SETTINGS = [
+    (group, name, kind) for group, holder in kinds_of(RunConfig).items() for name, kind in kinds_of(holder.type).items()
+]
+NUMBERS = [(group, name, kind) for group, name, kind in SETTINGS if kind.range]
+NAMES = [(group, name, kind) for group, name, kind in SETTINGS if kind.choices]
+IDS = "{0[0]}.{0[1]}".format
+
+
+def test_every_number_has_a_range_and_every_name_its_choices():
+    assert not [name for _, name, kind in SETTINGS if kind.type in (int, float) and kind.range is None]
+    free = {name for _, name, kind in SETTINGS if kind.type is str and not kind.choices}
+    assert free == {"variant", "path", "train_split", "held_out_split"}
+
+
+def just_outside(kind):
+    low, high = kind.range.low, kind.range.high
+    step = 1 if kind.type is int else 1e-7
+    yield low if kind.range.above else low - step
+    yield high if kind.range.below else high + max(step, abs(high) * 1e-12)
+
+
+@pytest.mark.parametrize("setting", NUMBERS, ids=IDS)
+def test_numbers_out_of_range_are_told(tmp_path, monkeypatch, setting):
+    group, name, kind = setting
+    path = str(write_config(tmp_path / "tiny.py", CONFIG))
+    monkeypatch.setattr("nfnet.data.sources.open_source", None)
+    wrong = [*just_outside(kind), -1001, math.nan, math.inf, -math.inf, 1e308, 10**10, 10**5000]
+    for value in wrong:
+        given = (value,) * kind.length if kind.many else value
+        with pytest.raises(UserError) as error:
+            from_mapping(RunConfig, {group: {name: given}})
+        assert str(error.value).startswith(f"config.{group}.{name} is ")
+        assert str(error.value).endswith(f", but must be {kind}.")
+        with pytest.raises(UserError, match=re.escape(f"{group}.{name} is ")):
+            tiny(**{group: {name: given}})
+    for text in ("nan", "inf", "-inf", "1e308", "1e10", "-1001", "", "x", "[[1]]", "(0.1,0.2,nan)", "0x"):
+        with pytest.raises(UserError) as error:
+            load_config(path, [f"--config.{group}.{name}={text}"])
+        assert str(error.value).startswith(f"config.{group}.{name} is ")
+        assert str(kind.range) in str(error.value)
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=IDS)
+def test_values_of_the_wrong_type_are_told(setting):
+    group, name, kind = setting
+    wrong = [b"x", 1j, object(), [], [None], {1}]
+    wrong += [] if kind.type is bool else [True]
+    wrong += [] if kind.type is str else ["x", "1"]
+    wrong += [] if kind.type is float else [0.5]
+    wrong += [] if kind.optional else [None]
+    for value in wrong:
+        with pytest.raises(UserError, match=rf"config\.{group}\.{name} is .*, but must be {re.escape(str(kind))}\."):
+            from_mapping(RunConfig, {group: {name: value}})
+
+
+@pytest.mark.parametrize("setting", NAMES, ids=IDS)
+def test_misspelt_names_lead_to_the_nearest(setting):
+    group, name, kind = setting
+    for choice in kind.choices:
+        with pytest.raises(UserError, match=rf"{group}\.{name} '{choice}_'.*the nearest is '{choice}'"):
+            from_mapping(RunConfig, {group: {name: f"{choice}_"}})
+
+
+def test_choices_are_those_that_there_are():
+    choices = {f"{group}.{name}": set(kind.choices) for group, name, kind in NAMES}
+    assert choices["model.family"] == set(recipe.FAMILIES)
+    assert choices["optimiser.name"] == set(recipe.OPTIMISERS)
+    assert choices["training.loss"] == set(LOSSES)
+    assert choices["data.source"] == set(SOURCES)
+
+
+def test_help_lists_every_setting():
+    text = settings_help()
+    for group, name, kind in SETTINGS:
+        line = text.partition(f"\n  --config.{group}.{name}")[2].splitlines()
+        default = getattr(getattr(RunConfig(), group), name)
+        assert line[0] == (".KEY=VALUE" if name == "shape" else f"={kind} (default {default!r})")
+        assert len(line[1].strip()) > 10  # what it means
+
+
+def test_help_needs_neither_jax_nor_a_config():
+    code = "import sys; from nfnet import train\ntry: train.main(['--help'])\nfinally: print('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--config.training.seed=a whole number from 0 to 4294967295 (default 0)" in done.stdout
+    assert done.stdout.endswith("False\n")
+
+
+def test_python_without_docstrings_is_refused():
+    for module in ("nfnet.train", "nfnet.describe"):
+        arguments = ["F0"] if module == "nfnet.describe" else ["--config", "c", "--workdir", "w"]
+        done = subprocess.run(
+            [sys.executable, "-OO", "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: Python runs with -OO")
+        assert done.stderr.count("\n") == 1
 
 
 def test_bad_files_are_told(tmp_path):
@@ -103,6 +218,18 @@ def test_bad_files_are_told(tmp_path):
     path.write_text("from ml_collections import ConfigDict\ndef get_config(): return ConfigDict({'modle': {}})")
     with pytest.raises(UserError, match=r"'modle'.*'model'"):
         load_config(str(path))
+    for text, said in (
+        ("raise SystemExit(3)", "SystemExit, 3"),
+        ("def get_config(:", "SyntaxError"),
+        ("x = 1", "AttributeError"),
+        ("def get_config(): raise ValueError('a\\x1b\\nb')", r"ValueError, a.x1b.nb"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=said):
+            load_config(str(path))
+    path.write_bytes(b"x = '\xff'")
+    with pytest.raises(UserError, match="SyntaxError"):
+        load_config(str(path))
     path.write_text("def get_config(): return 3")
     with pytest.raises(UserError, match="ConfigDict"):
         load_config(str(path))
@@ -113,7 +240,7 @@ def test_json_round_trip():
 
     config = tiny(model={"dropout_rate": 0.25})
     assert from_mapping(RunConfig, json.loads(json.dumps(config.as_dict()))) == config
-    with pytest.raises(UserError, match=r"training.epochs is 'x', but it needs a value of type float"):
+    with pytest.raises(UserError, match=r"training.epochs is 'x', but must be a number above 0"):
         from_mapping(RunConfig, {"training": {"epochs": "x"}})
 
 

@@ -1,6 +1,9 @@
 import gzip
 import io
+import os
 import struct
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 from PIL import Image
 
 from nfnet.data.arrays import read_idx
+from nfnet.data.folder import decode
 from nfnet.data.records import write_array_record
 from nfnet.data.sources import UnreadableExampleError, check_classes, open_source
 from nfnet.errors import UserError
@@ -61,6 +65,10 @@ def test_fashion_mnist_reads_idx_files(tmp_path, zipped):
         (b"\x00\x00\x0d\x01" + bytes(8), "no idx file"),
         (b"\x00\x00\x08\x03" + bytes(4), "truncated in its header"),
         (idx(np.zeros((3, 4), np.uint8))[:-1], "has 23 bytes where its header asks for 24"),
+        (idx(np.zeros((3, 4), np.uint8)) + b"x", "more bytes than fit where its header asks for 24"),
+        (b"\x00\x00\x08\x03" + b"\xff" * 12, "header that asks for 79228162458924105385300197391 bytes"),
+        (b"\x00\x00\x08\xff" + b"\xff" * 2000, "no idx file"),
+        (b"\x00\x00\x08\x00" + b"\x01", "no idx file"),
     ],
 )
 def test_damaged_idx_files_are_refused(tmp_path, content, message):
@@ -73,6 +81,89 @@ def test_damaged_gzip_is_refused(tmp_path):
     write(tmp_path / "file.gz", gzip.compress(idx(np.zeros((30, 40), np.uint8)))[:-9])
     with pytest.raises(UserError, match="is damaged"):
         read_idx(tmp_path / "file")
+
+
+def test_gzip_is_unpacked_no_further_than_its_header_says(tmp_path):
+    bomb = idx(np.zeros((2, 2), np.uint8)) + bytes(2**28)
+    write(tmp_path / "file.gz", gzip.compress(bomb, 1))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="file has more bytes than fit"):
+        read_idx(tmp_path / "file")
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+def test_folders_loops_and_pipes_in_place_of_files(tmp_path):
+    places = {
+        "cifar10": "test_batch.bin",
+        "fashion_mnist": "t10k-images-idx3-ubyte",
+        "tiny_imagenet": "val/val_annotations.txt",
+    }
+    for kind, name in places.items():
+        root = tmp_path / kind
+        (root / "train" / "n01").mkdir(parents=True)
+        path = root / name
+        path.parent.mkdir(exist_ok=True)
+        path.mkdir()
+        with pytest.raises(UserError, match=f"{Path(name).name} cannot be read: it is a folder"):
+            open_source(kind, str(root), "test")
+        path.rmdir()
+        path.symlink_to(path.name)
+        with pytest.raises(UserError, match=rf"{Path(name).name} cannot be read \(Too many levels"):
+            open_source(kind, str(root), "test")
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(UserError, match=f"{Path(name).name} cannot be read: it is no regular file"):
+            open_source(kind, str(root), "test")
+
+
+def test_a_sparse_file_is_not_read(tmp_path):
+    with (tmp_path / "test_batch.bin").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(UserError, match=r"test_batch.bin has 1099511627776 bytes, more than the 1073741824 expected"):
+        open_source("cifar10", str(tmp_path), "test")
+
+
+def test_class_folders_that_lead_in_a_circle(tmp_path):
+    write(tmp_path / "train/cat/a.png", image_bytes(1))
+    (tmp_path / "train/dog").symlink_to("dog")
+    with pytest.raises(UserError, match=r"dog cannot be read \(Too many levels"):
+        open_source("image_folder", str(tmp_path), "train")
+    (tmp_path / "train/dog").unlink()
+    (tmp_path / "train/cat/up").symlink_to("..")
+    assert len(open_source("image_folder", str(tmp_path), "train")) == 1
+    with pytest.raises(UserError, match="is a file, not a folder"):
+        open_source("image_folder", str(tmp_path / "train/cat"), "a.png")
+
+
+def test_class_names_that_are_no_utf8(tmp_path):
+    write_array_record(tmp_path / "x-train.array_record", [(image_bytes(1), 0)])
+    write(tmp_path / "labels.txt", b"caf\xe9\n")
+    with pytest.raises(UserError, match=r"labels.txt is no UTF-8 text \(at byte 3\)"):
+        open_source("array_record", str(tmp_path), "train")
+    write(tmp_path / "labels.txt", "\ufeffcafé\n".encode())
+    assert open_source("array_record", str(tmp_path), "train").class_names == ("café",)
+    (tmp_path / "labels.txt").unlink()
+    (tmp_path / "labels.txt").mkdir()
+    with pytest.raises(UserError, match=r"labels.txt cannot be read: it is a folder"):
+        open_source("array_record", str(tmp_path), "train")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"val_0.JPEG\tn\xff", "val_annotations.txt is no UTF-8 text"),
+        (b"val_0.JPEG n01", "line 1: no tab"),
+        (b"../../secret.png\tn01", "line 1: ../../secret.png is no file's name"),
+        (b"val_0.JPEG\tn\x1b[2J", r"line 1: class 'n.x1b\[2J' has no folder"),
+        (b"", "is empty"),
+    ],
+)
+def test_damaged_annotations_are_told(tmp_path, line, message):
+    write(tmp_path / "train/n01/a.png", image_bytes(1))
+    write(tmp_path / "val/val_annotations.txt", line)
+    with pytest.raises(UserError, match=message):
+        open_source("tiny_imagenet", str(tmp_path), "val")
 
 
 def test_cifar10_binary_version(tmp_path):
@@ -169,6 +260,32 @@ def test_unreadable_images_name_their_file(tmp_path):
     (tmp_path / "train/cat/a.png").unlink()
     with pytest.raises(UnreadableExampleError, match=r"a.png cannot be read"):
         source[0]
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG whose header claims a size that its few bytes do not hold."""
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(100))))
+    lengths = (struct.pack(">I", len(data)) for _, data in chunks)
+    sums = (struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks)
+    parts = (size + kind + data + crc for size, (kind, data), crc in zip(lengths, chunks, sums, strict=True))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(b"", "no known kind of image", id="empty"),
+        pytest.param(b"version https://git-lfs.github.com/spec/v1", "no known kind of image", id="pointer"),
+        pytest.param(image_bytes(1)[:40], "cannot be decoded", id="cut"),
+        pytest.param(png_of(10_000, 10_000), "could be decompression bomb", id="large"),
+        pytest.param(png_of(100_000, 100_000), "could be decompression bomb", id="huge"),
+    ],
+)
+def test_what_is_wrong_with_an_image_is_told_without_addresses(content, message):
+    with pytest.raises(UnreadableExampleError, match=message) as error:
+        decode(content, "a\x1b.png")
+    assert str(error.value).startswith("a\\x1b.png cannot be decoded (")
+    assert "_io" not in str(error.value)
 
 
 def test_unknown_sources_and_classes_are_told(tmp_path):

@@ -187,15 +187,61 @@ def test_slurm_is_told_to_be_missing(tmp_path, monkeypatch):
         ({"epochs": None}, "lacks epochs"),
         ({"strategy": '"random"'}, r"strategy 'random'"),
         ({"executor": '"slrm"'}, r"executor 'slrm'.*'slurm'"),
-        ({"parallel": "0"}, "at least one"),
+        ({"parallel": "0"}, r"parallel is 0, but must be a whole number from 1 to 1024"),
         ({"learning_rates": "{center = 1}"}, r"'center'.*'centre'"),
-        ({"learning_rates": "{centre = -1.0}"}, "must be positive"),
+        ({"learning_rates": "{centre = -1.0}"}, r"learning_rates.centre is -1.0, but must be .*above 0"),
         ({"epochs": "[1"}, "is no TOML"),
+        ({"epochs": "[]"}, "at least one model and one epoch budget"),
+        ({"epochs": "[nan]"}, "epochs is .*numbers above 0"),
+        ({"epochs": "[1.0, inf]"}, "epochs is .*numbers above 0"),
+        ({"epochs": "[0]"}, "epochs is .*numbers above 0"),
+        ({"epochs": "[1.0, 1.00000001]"}, "rising order, each once"),
+        ({"epochs": "3"}, "epochs is 3, but must be numbers above 0"),
+        ({"epochs": "[9" + 5000 * "9" + "]"}, "is no TOML"),
+        ({"epochs": 3000 * "[" + 3000 * "]"}, "epochs is|nested too deeply"),
+        ({"models": "[]"}, "at least one model"),
+        ({"models": '["F0", "F0"]'}, "must be names, each once"),
+        ({"models": '["B/16", "B-16"]'}, "two have one name"),
+        ({"models": "[1, 2]"}, "must be names, each once"),
+        ({"models": "[[]]"}, "must be names, each once"),
+        ({"models": '["../F0"]'}, "the first no dot"),
+        ({"models": '["F\\u001b[2J"]'}, r"name 'F.x1b"),
+        ({"models": "3"}, "models is 3, but must be a table"),
+        ({"models": "{F0 = 3}"}, "models.F0 is 3, but must be a table"),
+        ({"models": '{F0 = {"model.variat" = "F1"}}'}, "In models.F0: unknown setting .*'variat'"),
+        ({"learning_rates": "{centre = nan}"}, "learning_rates.centre is nan"),
+        ({"learning_rates": "{centre = 1.0, points = 2.5}"}, "learning_rates.points is 2.5, but must be a whole"),
+        ({"learning_rates": "{points = 2}"}, "learning_rates lacks centre"),
+        ({"learning_rates": "0.1"}, "learning_rates is 0.1, but must be a group of settings"),
+        ({"overrides": '{"training.batch_size" = -1}'}, "In overrides: config.training.batch_size is -1"),
+        ({"overrides": '{"training.batch_size" = "64"}'}, "config.training.batch_size is '64'"),
+        ({"overrides": "{training = {batch_size = 64}}"}, "config.training is a group"),
+        ({"slurm": "{nodes = 0}"}, "slurm.nodes is 0"),
+        ({"config": '"a\\u0000b"'}, "config is 'a.x00b'"),
     ],
 )
 def test_bad_studies_are_told(tmp_path, changes, message, capsys):
     assert command.main([write_study(tmp_path, **changes)]) == 2
-    assert re.search(message, capsys.readouterr().err)
+    said = capsys.readouterr().err
+    assert re.search(message, said)
+    assert said.count("\n") == 1
+    assert "study.toml" in said
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("content", [b"config = '\xff'", b"\xff\xfe"])
+def test_a_study_has_to_be_utf8(tmp_path, capsys, content):
+    (tmp_path / "study.toml").write_bytes(content)
+    assert command.main([str(tmp_path / "study.toml")]) == 2
+    assert "study.toml is no UTF-8 text" in capsys.readouterr().err
+
+
+def test_a_study_has_to_be_a_file(tmp_path, capsys):
+    assert command.main([str(tmp_path)]) == 2
+    assert "it is a folder" in capsys.readouterr().err
+    (tmp_path / "loop").symlink_to("loop")
+    assert command.main([str(tmp_path / "loop")]) == 2
+    assert "cannot be read (Too many levels" in capsys.readouterr().err
 
 
 def test_missing_study(tmp_path, capsys):
