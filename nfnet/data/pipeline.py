@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float32, Int32, Int64, UInt8
 
 from nfnet.data.augment import Augmentation, evaluation_image, train_image
 from nfnet.data.sources import Source, UnreadableExampleError
-from nfnet.errors import UserError, unknown_name
+from nfnet.errors import UserError, printable, unknown_name
 
 _log = logging.getLogger(__name__)
 _MAX_EXAMPLES = 2**32  # the block cipher behind grain's shuffle permutes 32-bit numbers
@@ -286,22 +286,34 @@ class TrainBatches(Iterator[Batch]):
         """Returns the state to store in a checkpoint: JSON-compatible, the same on every host."""
         return {"next_batch": self._next, "order": self._identity}
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    @property
+    def next_batch(self) -> int:
+        """The number of the batch that `next` returns."""
+        return self._next
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes to a stored state.
 
         Raises:
-            UserError: the state belongs to other data or to another order.
+            UserError: the state belongs to other data or to another order, or it is damaged.
         """
-        stored = state["order"]
+        stored, start = state.get("order"), state.get("next_batch")
+        if not isinstance(stored, dict):
+            raise UserError("The checkpoint does not say in which order its data came ('order'): pass another one.")
+        if type(start) is not int or not 0 <= start <= self._schedule.steps:
+            raise UserError(
+                f"The checkpoint goes on with batch {printable(repr(start), 60)} ('next_batch'), but the run has the "
+                f"batches 0 to {self._schedule.steps}: pass another one."
+            )
         for key, ours in self._identity.items():
             if stored.get(key) != ours:
                 raise UserError(
-                    f"The checkpoint was made with data {key} {stored.get(key)!r} and the run has {ours!r}: "
-                    f"examples "
-                    "would be seen twice or never; go back to that setting or start in an empty --workdir."
+                    f"The checkpoint was made with data {key} {printable(repr(stored.get(key)))} and the run has "
+                    f"{ours!r}: examples would be seen twice or never; go back to that setting or start in an empty "
+                    "--workdir."
                 )
         self.close()
-        self._next = int(state["next_batch"])
+        self._next = start
 
     def close(self) -> None:
         """Stops worker processes and threads; the next batch starts them again."""

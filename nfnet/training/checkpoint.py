@@ -2,56 +2,70 @@
 
 WORKDIR/checkpoints/STEP holds `params`, `average` (if any), `optimiser` and `meta`; WORKDIR/best/STEP the
 same but for the optimiser. Orbax writes into a temporary folder and renames it when complete, so a readable
-checkpoint is a whole one, whenever the process is killed.
+checkpoint is a whole one, whenever the process is killed. `meta` holds a SHA-256 of each array and of itself, which
+are compared whenever a checkpoint is read; those of earlier versions have none and are read without.
 """
 
 from __future__ import annotations
 
-import errno
+import hashlib
+import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp  # type: ignore[import-untyped, unused-ignore]
 from etils import epath  # type: ignore[import-untyped, unused-ignore]
 from jax.sharding import Mesh
 
-from nfnet.errors import UserError
+from nfnet.errors import UserError, printable
+from nfnet.training.digests import check_digests, copy_to_host, digests, leaves_by_name
+from nfnet.training.output import check_folder, silence_orbax, told
 from nfnet.training.sharding import replicate, state_sharding
 from nfnet.training.state import Params, TrainState
+from nfnet.training.stored import build, parse_json, read_file
 
 NEWEST = "checkpoints"
 BEST = "best"
 FORMAT = 1
+_STEP = re.compile("0|[1-9][0-9]*")  # as Orbax names the folder of a step
+REMEDY = "restore it from a copy, or remove that checkpoint's folder, so that the one before it is used"
 
 
-@contextmanager
-def _full_disk_is_a_user_error(folder: Path) -> Iterator[None]:
-    """Turns the various errors that a full disk gives into one sentence."""
-    try:
-        yield
-    except Exception as error:
-        text = str(error)
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(
-            words in text for words in (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
-        )
-        if not full:
-            raise
-        raise UserError(
-            f"No space left for checkpoints in {folder}: free some and run the same command again; the "
-            f"complete "
-            "checkpoints there are intact."
-        ) from error
+class _MetaHandler(ocp.JsonCheckpointHandler):  # type: ignore[misc]
+    """Writes metadata in Orbax's thread, once the digests of the arrays are known."""
+
+    async def async_save(self, directory: Any, item: Any = None, args: Any = None) -> list[ocp.future.Future]:
+        """Starts to save what `args` makes."""
+        return [ocp.future.CommitFutureAwaitingContractedSignals(self._write(directory, args.make), name="meta")]
+
+    async def _write(self, directory: Any, make: Callable[[], Mapping[str, Any]]) -> None:
+        for future in await super().async_save(directory, args=ocp.args.JsonSave(make())):
+            future.result()
+
+
+@ocp.args.register_with_handler(_MetaHandler, for_save=True, for_restore=True)
+@dataclass
+class _MetaSave(ocp.args.CheckpointArgs):  # type: ignore[misc]
+    """Metadata to save.
+
+    Attributes:
+        make: returns them, in another thread.
+    """
+
+    make: Callable[[], Mapping[str, Any]]
 
 
 def _handlers() -> dict[str, Any]:
     arrays = {name: ocp.StandardCheckpointHandler() for name in ("params", "average", "optimiser")}
-    return {**arrays, "meta": ocp.JsonCheckpointHandler()}
+    return {**arrays, "meta": _MetaHandler()}
 
 
 def _arrays(state: TrainState, with_optimiser: bool) -> dict[str, Any]:
@@ -74,18 +88,34 @@ class Checkpoints:
             keep: how many of the newest checkpoints to keep.
 
         Raises:
-            UserError: `keep` is not positive.
+            UserError: `keep` is not positive, or the folders cannot be written.
         """
         if keep < 1:
             raise UserError(f"training.keep is {keep}: keep at least one checkpoint.")
         self._workdir = workdir.absolute()
+        silence_orbax()
+        for name in (NEWEST, BEST):
+            check_folder(self._workdir / name, "Checkpoints")
+            self._check_steps(self._workdir / name)
         self._newest = self._open(NEWEST, keep)
         self._best = self._open(BEST, 1)
 
+    @staticmethod
+    def _check_steps(folder: Path) -> None:
+        """Refuses what Orbax would pass over in silence, so that a run would start again from nothing."""
+        for entry in folder.iterdir():
+            if _STEP.fullmatch(entry.name) and not entry.is_dir():
+                raise UserError(f"{entry} is not a checkpoint's folder: {REMEDY}.")
+
     def _open(self, name: str, keep: int) -> ocp.CheckpointManager:
         folder = self._workdir / name
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
-        with _full_disk_is_a_user_error(folder):
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            cleanup_tmp_directories=True,
+            # Else threads that write arrays wait ten minutes for a folder that could not be made.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+        )
+        with told(folder, "Checkpoints"):
             return ocp.CheckpointManager(folder, options=options, item_handlers=_handlers())
 
     @property
@@ -93,6 +123,11 @@ class Checkpoints:
         """The step of the newest complete checkpoint."""
         step = self._newest.latest_step()
         return None if step is None else int(step)
+
+    @property
+    def newest(self) -> Path:
+        """Where the newest checkpoints are."""
+        return self._workdir / NEWEST
 
     def save(self, step: int, state: TrainState, meta: Mapping[str, Any]) -> None:
         """Starts to save; returns as soon as the arrays have left the devices.
@@ -103,7 +138,7 @@ class Checkpoints:
             meta: JSON-compatible, the same on every process.
 
         Raises:
-            UserError: the disk is full (also found by a later call, saving being asynchronous).
+            UserError: it cannot be written (also found by a later call, saving being asynchronous).
         """
         if step != self.latest_step:
             self._save(self._newest, step, _arrays(state, with_optimiser=True), meta)
@@ -115,15 +150,41 @@ class Checkpoints:
 
     def _save(self, manager: ocp.CheckpointManager, step: int, arrays: dict[str, Any], meta: Mapping[str, Any]) -> None:
         items = {name: ocp.args.StandardSave(tree) for name, tree in arrays.items()}
-        items["meta"] = ocp.args.JsonSave({**meta, "format": FORMAT, "step": step})
-        with _full_disk_is_a_user_error(self._workdir):
-            manager.save(step, args=ocp.args.Composite(**items), force=True)
+        text = json.dumps({**meta, "format": FORMAT, "step": step})  # now: the caller goes on to change it
+        copies = copy_to_host(arrays)
+        returning = threading.Event()
 
-    def latest_meta(self) -> dict[str, Any] | None:
-        """Returns what was saved with the newest checkpoint besides arrays, or None if there is none."""
+        def make() -> dict[str, Any]:
+            returning.wait()  # what the run waits for comes first
+            record = {**json.loads(text), "digests": digests(copies)}
+            return {**record, "digest": _meta_digest(record)}
+
+        items["meta"] = _MetaSave(make)
+        try:
+            with told(self._workdir, "Checkpoints"):
+                manager.save(step, args=ocp.args.Composite(**items), force=True)
+        finally:
+            returning.set()
+
+    def latest_meta(self, expected: type[Any] | None = None) -> dict[str, Any] | None:
+        """Returns what was saved with the newest checkpoint besides arrays, or None if there is none.
+
+        Args:
+            expected: a dataclass of fields that must be there, see `nfnet.training.stored.build`.
+
+        Raises:
+            UserError: a field is missing or has another type, or anything else in it is damaged.
+        """
         self.wait()
         step = self.latest_step
-        return None if step is None else _read_meta(self._workdir / NEWEST / str(step))
+        return None if step is None else self._meta(NEWEST, step, expected)
+
+    def _meta(self, name: str, step: int, expected: type[Any] | None = None) -> dict[str, Any]:
+        folder = self._workdir / name / str(step)
+        meta = _read_meta(folder, expected)
+        if meta["step"] != step:
+            raise UserError(f"{folder} holds the checkpoint of step {meta['step']}: give it back its name.")
+        return meta
 
     def restore(self, like: TrainState, mesh: Mesh) -> TrainState:
         """Restores the newest checkpoint.
@@ -140,6 +201,7 @@ class Checkpoints:
         if step is None:
             raise UserError(f"No checkpoint in {self._workdir / NEWEST}.")
         folder = self._workdir / NEWEST / str(step)
+        sums = self._meta(NEWEST, step).get("digests")
         for item, tree in _arrays(like, with_optimiser=True).items():
             _check_shapes(folder / item, tree)
 
@@ -152,6 +214,9 @@ class Checkpoints:
             restored = self._newest.restore(step, args=ocp.args.Composite(**items))
         except Exception as error:
             raise _damaged(folder, error) from error
+        if sums is not None:
+            for item in items:
+                check_digests(sums, item, restored[item], folder)
         return TrainState(
             step=replicate(mesh, np.int32(step)),
             params=restored["params"],
@@ -165,65 +230,109 @@ class Checkpoints:
         step = self._best.latest_step()
         if step is None:
             return None
-        meta = _read_meta(self._workdir / BEST / str(step))
-        return float(meta["held_out_loss"])
+        return float(self._meta(BEST, step, _Best)["held_out_loss"])
 
     def wait(self) -> None:
         """Waits until everything is on disk.
 
         Raises:
-            UserError: the disk is full.
+            UserError: something could not be written.
         """
-        for manager in (self._newest, self._best):
-            with _full_disk_is_a_user_error(self._workdir):
-                manager.wait_until_finished()
+        self._each(lambda manager: manager.wait_until_finished())
 
     def close(self) -> None:
         """Waits and stops the background threads."""
-        for manager in (self._newest, self._best):
-            with _full_disk_is_a_user_error(self._workdir):
-                manager.close()
+        self._each(lambda manager: manager.close())
+
+    def _each(self, call: Callable[[ocp.CheckpointManager], None]) -> None:
+        """Calls something for both managers, for the second one too if the first fails."""
+        try:
+            with told(self._workdir / NEWEST, "Checkpoints"):
+                call(self._newest)
+        finally:
+            with told(self._workdir / BEST, "Checkpoints"):
+                call(self._best)
+
+
+@dataclass(frozen=True)
+class _Best:
+    """What the best checkpoint's metadata is read for."""
+
+    held_out_loss: float
+
+
+@dataclass(frozen=True)
+class _Meta:
+    """What each checkpoint's metadata has; those of earlier versions have no digests."""
+
+    step: int
+    digests: Mapping[str, str] | None = None
+    digest: str | None = None
 
 
 def _damaged(folder: Path, error: Exception) -> UserError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    return UserError(f"The checkpoint {folder} is damaged or foreign ({reason}): remove it or pass another one.")
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return UserError(
+        f"The checkpoint {folder} is damaged or foreign ({printable(reason)}): remove it or pass another one."
+    )
 
 
-def _read_meta(folder: Path) -> dict[str, Any]:
+def _meta_digest(meta: Mapping[str, Any]) -> str:
+    content = {key: value for key, value in meta.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _meta_file(folder: Path) -> Path:
+    return folder / "meta" / "metadata"
+
+
+def _read_meta(folder: Path, expected: type[Any] | None = None) -> dict[str, Any]:
+    path = _meta_file(folder)
     try:
-        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-            meta: dict[str, Any] = reader.restore(folder / "meta")
-    except Exception as error:
-        raise _damaged(folder, error) from error
-    if meta.get("format") != FORMAT:
-        raise UserError(f"{folder} has checkpoint format {meta.get('format')!r}; this version reads {FORMAT}.")
+        meta = parse_json(read_file(path))
+    except OSError as error:
+        raise UserError(f"The metadata {path} of a checkpoint cannot be read ({error.strerror}): {REMEDY}.") from None
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON of a checkpoint ({printable(error)}): {REMEDY}.") from None
+    if not isinstance(meta, dict):
+        raise UserError(f"{path} is no JSON object, as a checkpoint's metadata is: {REMEDY}.")
+    version = meta.get("format")
+    if type(version) is not int or version != FORMAT:
+        shown = printable(repr(version), 60)
+        raise UserError(f"{folder} has checkpoint format {shown}, but this version reads {FORMAT}: {REMEDY}.")
+    checked = build(_Meta, meta, str(path), REMEDY)
+    if expected is not None:  # before the digest is compared, to name the field that is bad
+        build(expected, meta, str(path), REMEDY, unbounded=["held_out_loss"])
+    if (checked.digests is None) != (checked.digest is None):
+        raise UserError(f"{path} lacks {'digests' if checked.digests is None else 'digest'!r}: {REMEDY}.")
+    if checked.digest is not None and checked.digest != _meta_digest(meta):
+        raise UserError(f"{path} is not what was saved (its field 'digest' differs): {REMEDY}.")
     return meta
 
 
 def _stored_shapes(item: Path) -> Any:
     try:
+        read_file(item / "_METADATA")  # Orbax would wait for a pipe
         return ocp.PyTreeCheckpointHandler().metadata(epath.Path(item)).tree
     except Exception as error:
         raise _damaged(item, error) from error
 
 
-def _shapes_by_name(tree: Any) -> dict[tuple[str, ...], tuple[int, ...]]:
-    # Named tuples are stored as mappings and tuples as lists: names are what both sides have in common.
-    def name(entry: Any) -> str:
-        return str(next(getattr(entry, key) for key in ("key", "idx", "name") if hasattr(entry, key)))
-
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {tuple(map(name, path)): tuple(leaf.shape) for path, leaf in leaves if hasattr(leaf, "shape")}
+def _shapes_by_name(tree: Any) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(leaf.shape) for name, leaf in leaves_by_name(tree).items() if hasattr(leaf, "shape")}
 
 
 def _check_shapes(item: Path, tree: Any) -> None:
     """Raises UserError, naming the first difference, unless a stored tree has the shapes of another."""
-    stored, wanted = _shapes_by_name(_stored_shapes(item)), _shapes_by_name(tree)
+    try:
+        stored = _shapes_by_name(_stored_shapes(item))
+    except TypeError as error:  # shapes that are none
+        raise _damaged(item, error) from error
+    wanted = _shapes_by_name(tree)
     for name in sorted(stored.keys() | wanted.keys()):
         if stored.get(name) != wanted.get(name):
             raise UserError(
-                f"The checkpoint {item} is of another model or optimiser: {'/'.join(name)} has shape "
+                f"The checkpoint {item} is of another model or optimiser: {printable(name)} has shape "
                 f"{stored.get(name, 'none')}, but here {wanted.get(name, 'none')}; use the settings it was "
                 f"made with."
             )
@@ -248,12 +357,15 @@ class Parameters:
 
 def _step_folder(path: Path) -> Path:
     """Finds the checkpoint that a path means: itself, or the best or newest of a run."""
-    if (path / "meta").is_dir():
-        return path
-    for folder in (path / BEST, path / NEWEST, path):
-        steps = [int(entry.name) for entry in folder.glob("*") if entry.name.isdigit()]
-        if steps:
-            return folder / str(max(steps))
+    try:
+        if os.path.lexists(path / "meta"):
+            return path
+        for folder in (path / BEST, path / NEWEST, path):
+            steps = [int(name) for name in os.listdir(folder) if _STEP.fullmatch(name)] if folder.is_dir() else []
+            if steps:
+                return folder / str(max(steps))
+    except OSError as error:
+        raise UserError(f"The checkpoints in {path} cannot be read ({error.strerror}): pass another path.") from None
     raise UserError(
         f"No checkpoint in {path}: pass a run's --workdir, or one of the folders in its {NEWEST} or {BEST}."
     )
@@ -269,9 +381,12 @@ def load_parameters(path: Path | str, *, average: bool = True) -> Parameters:
     Raises:
         UserError: no checkpoint there, or a damaged or foreign one.
     """
+    silence_orbax()
     folder = _step_folder(Path(path).absolute())
     meta = _read_meta(folder)
-    averaged = average and (folder / "average").is_dir()
+    sums = meta.get("digests")
+    # Its folder being lost is no reason to take the parameters instead.
+    averaged = average and ((folder / "average").is_dir() or any(name.startswith("average/") for name in sums or ()))
     item = folder / ("average" if averaged else "params")
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), _stored_shapes(item))
     try:
@@ -279,4 +394,16 @@ def load_parameters(path: Path | str, *, average: bool = True) -> Parameters:
             params = reader.restore(item, restore_args=as_numpy)
     except Exception as error:
         raise _damaged(folder, error) from error
+    if sums is not None:
+        check_digests(sums, item.name, params, folder)
+    _check_nesting(params, item)
     return Parameters(params, meta, folder, averaged)
+
+
+def _check_nesting(params: Any, item: Path) -> None:
+    """Raises UserError unless parameters are nested as Haiku's are: arrays of numbers, by module and name."""
+    modules = params.values() if isinstance(params, dict) else [None]
+    for arrays in modules:
+        values = arrays.values() if isinstance(arrays, dict) else [None]
+        if not all(isinstance(array, np.ndarray) and jnp.issubdtype(array.dtype, np.number) for array in values):
+            raise UserError(f"{item} holds no parameters by module and name: pass a checkpoint of this package.")

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
 from nfnet.errors import UserError
+from nfnet.interpreter import check_docstrings
 
 BAD_INPUT = 2
 NO_CACHE = "--no-compilation-cache"
 
 
+class _Parser(argparse.ArgumentParser):
+    """Adds all settings to the help, which argparse itself would run together into one paragraph."""
+
+    def format_help(self) -> str:
+        from nfnet.training.config import settings_help
+
+        return f"{super().format_help()}\n{settings_help()}\n"
+
+
 def parser(program: str, description: str) -> argparse.ArgumentParser:
     """Makes a parser with the arguments of every command."""
-    result = argparse.ArgumentParser(
+    result = _Parser(
         prog=f"python -m {program}",
         description=description,
         epilog="Any setting of the configuration can be overridden: --config.GROUP.KEY=VALUE.",
@@ -44,8 +55,12 @@ def parse(result: argparse.ArgumentParser, arguments: Sequence[str] | None) -> t
     """Parses a command line into its arguments and the overrides of the configuration.
 
     Exits with code 2 at an argument that is neither.
+
+    Raises:
+        UserError: Python runs without docstrings.
     """
     options, others = result.parse_known_args(arguments)
+    check_docstrings()
     overrides: list[str] = []
     values = iter(others)
     for argument in values:
@@ -66,7 +81,10 @@ def use_cache(options: argparse.Namespace) -> None:
 
 
 def run(main: Callable[[], int]) -> int:
-    """Runs a command; bad input becomes one sentence on stderr and exit code 2."""
+    """Runs a command; bad input or output becomes one sentence on stderr and exit code 2.
+
+    A Ctrl-C that nothing waited for becomes exit code 130.
+    """
     try:
         return main()
     except UserError as error:
@@ -74,3 +92,12 @@ def run(main: Callable[[], int]) -> int:
         return BAD_INPUT
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        name = "a file" if error.filename is None else error.filename
+        print(
+            f"error: {name}: {error.strerror or error}: check the path, its disk and its permissions.", file=sys.stderr
+        )
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT

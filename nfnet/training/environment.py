@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import importlib.metadata
+import os
 import signal
 import subprocess
 import threading
@@ -101,11 +103,16 @@ class StopSignals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = self.received or signal.Signals(number)
-        signal.signal(number, self._former[signal.Signals(number)])
+        self._restore(signal.Signals(number))
+
+    def _restore(self, number: signal.Signals) -> None:
+        # None stands for a handler that Python did not set and cannot set again.
+        former = self._former[number]
+        signal.signal(number, signal.SIG_DFL if former is None else former)
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
+        for number in self._former:
+            self._restore(number)
 
 
 @contextlib.contextmanager
@@ -113,16 +120,27 @@ def locked(workdir: Path) -> Iterator[None]:
     """Keeps a second process from running in the same folder; the lock dies with its process.
 
     Raises:
-        UserError: another process holds it, or the folder cannot be made.
+        UserError: another process holds it, or the folder cannot be made or used.
     """
     try:
+        if os.path.lexists(workdir) and not workdir.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         workdir.mkdir(parents=True, exist_ok=True)
-        file = (workdir / ".lock").open("w")
+        # A pipe of that name must not be waited for, and what a link leads to not be emptied.
+        file = os.open(workdir / ".lock", os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        raise UserError(f"The --workdir {workdir} cannot be used ({error.strerror}): pass another one.") from None
-    with file:
+        raise _unusable(workdir, error) from None
+    try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"Another process trains in {workdir}: wait for it or pass another --workdir.") from None
+        except OSError as error:  # a file system without locks
+            raise _unusable(workdir, error) from None
         yield
+    finally:
+        os.close(file)
+
+
+def _unusable(workdir: Path, error: OSError) -> UserError:
+    return UserError(f"The --workdir {workdir} cannot be used ({error.strerror}): pass another one.")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +24,15 @@ from nfnet.compute import count_parameters
 from nfnet.data.augment import Augmentation
 from nfnet.data.pipeline import Batch, Schedule, TrainBatches
 from nfnet.data.sources import Source, check_classes, open_source
-from nfnet.errors import UserError
+from nfnet.errors import UserError, printable
 from nfnet.training import recipe
-from nfnet.training.checkpoint import Checkpoints
+from nfnet.training.checkpoint import REMEDY, Checkpoints
 from nfnet.training.config import DataConfig, RunConfig
 from nfnet.training.environment import StopSignals, code_version, locked, package_versions
 from nfnet.training.evaluation import Evaluation, evaluate, on_device
+from nfnet.training.output import told
 from nfnet.training.progress import Progress, make_progress
-from nfnet.training.run_log import LOG, Header, Metrics, RunLogWriter, read_run_log
+from nfnet.training.run_log import LOG, Header, Metrics, RunLogWriter, check_log, read_run_log
 from nfnet.training.sharding import batch_sharding, make_mesh, replicated, state_sharding
 from nfnet.training.state import Params, StepMetrics, TrainState
 from nfnet.training.step import StepConfig, init_state, make_evaluation_step, make_train_step
@@ -79,14 +82,26 @@ def _augmentation(data: DataConfig) -> Augmentation:
     )
 
 
-def _check_same_run(config: RunConfig, stored: dict[str, Any], workdir: Path) -> None:
+@dataclass(frozen=True)
+class _Stored:
+    """What a run goes on from, besides arrays: the metadata of its newest checkpoint."""
+
+    step: int
+    config: Mapping[str, Mapping[str, Any]]
+    data: Mapping[str, Any]
+    core_seconds: float
+    unreadable: int
+
+
+def _check_same_run(config: RunConfig, stored: Mapping[str, Mapping[str, Any]], workdir: Path) -> None:
     ours = json.loads(json.dumps(config.as_dict()))
     for group, settings in ours.items():
         for key, value in settings.items():
             former = stored.get(group, {}).get(key)
             if key not in _FREE.get(group, ()) and former != value:
                 raise UserError(
-                    f"{workdir} holds a run with {group}.{key} = {former!r}, but this one has {value!r}: "
+                    f"{workdir} holds a run with {group}.{key} = {printable(repr(former))}, "
+                    f"but this one has {value!r}: "
                     "pass the same settings to resume it, or another --workdir."
                 )
 
@@ -196,8 +211,6 @@ class _Run:
 def _prepare(config: RunConfig, workdir: Path) -> _Run:
     """Opens the data and builds everything, which finds most mistakes before anything is written."""
     training, data = config.training, config.data
-    if min(training.log_every, training.evaluation_batch_size) < 1:
-        raise UserError("training.log_every and training.evaluation_batch_size must be positive.")
     train = open_source(data.source, data.path, data.train_split)
     held_out = open_source(data.source, data.path, data.held_out_split)
     check_classes(train, held_out, config.model.num_classes)
@@ -243,12 +256,21 @@ def _start(
     run: _Run, checkpoints: Checkpoints, batches: TrainBatches, initial: Callable[[Params], Params] | None
 ) -> tuple[TrainState, _Position, bool]:
     """Returns the first or the restored state, and whether it was restored."""
-    meta = checkpoints.latest_meta()
+    meta = checkpoints.latest_meta(_Stored)
     if meta is not None:
-        _check_same_run(run.config, meta["config"], run.workdir)
+        stored = _Stored(**{field.name: meta[field.name] for field in dataclasses.fields(_Stored)})
+        _check_same_run(run.config, stored.config, run.workdir)
+        try:
+            batches.set_state(stored.data)
+        except UserError as error:
+            raise UserError(f"{checkpoints.newest / str(stored.step)}: {error}") from None
+        if batches.next_batch != stored.step:
+            raise UserError(
+                f"The checkpoint of step {stored.step} in {checkpoints.newest} goes on with batch "
+                f"{batches.next_batch} ('data'): {REMEDY}."
+            )
         state = checkpoints.restore(run.state_shapes, run.mesh)
-        batches.set_state(meta["data"])
-        return state, _Position(meta["step"], meta["core_seconds"], meta["unreadable"]), True
+        return state, _Position(stored.step, stored.core_seconds, stored.unreadable), True
     side = run.config.data.image_size
     images = jnp.zeros((1, side, side, 3))
     shardings = state_sharding(run.mesh, run.state_shapes)
@@ -269,14 +291,23 @@ def _tensorboard(folder: Path, wanted: bool) -> Iterator[Callable[[Metrics], Non
 
     from tensorboardX import SummaryWriter
 
-    with SummaryWriter(str(folder)) as writer:
+    output = functools.partial(told, folder, "TensorBoard's events")
+    with output():
+        # Without a limit: a thread empties the queue, and if a full disk ends it, nobody must wait for it.
+        writer = SummaryWriter(str(folder), max_queue=0)
 
-        def write(metrics: Metrics) -> None:
+    def write(metrics: Metrics) -> None:
+        with output():
             for name, value in asdict(metrics).items():
                 if value is not None and name != "step":
                     writer.add_scalar(name, value, metrics.step)
+            writer.flush()  # the thread's errors are its own: this one is told
 
+    try:
         yield write
+    finally:
+        with output():
+            writer.close()
 
 
 def train(
@@ -303,7 +334,8 @@ def train(
         How it ended: finished, or stopped by SIGTERM or SIGINT with a checkpoint saved.
 
     Raises:
-        UserError: bad settings or data, a foreign checkpoint, a full disk, or a loss that is not finite.
+        UserError: bad settings or data, a foreign or damaged checkpoint, a folder that cannot be
+            written, or a loss that is not finite.
     """
     primary = jax.process_index() == 0
     lock = locked(workdir) if primary else contextlib.nullcontext()
@@ -341,8 +373,10 @@ def _train(
 ) -> Outcome:
     run = _prepare(config, workdir)
     batches = run.batches()
-    checkpoints = Checkpoints(workdir, config.training.keep)
     primary = jax.process_index() == 0
+    if primary:
+        check_log(workdir / LOG)
+    checkpoints = Checkpoints(workdir, config.training.keep)
     try:
         state, position, resumed = _start(run, checkpoints, batches, initial)
         resumed_at = position.step if resumed else None

@@ -13,15 +13,19 @@ import math
 import os
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
-from nfnet.errors import UserError
+from nfnet.errors import UserError, printable
+from nfnet.training.output import told
+from nfnet.training.stored import build, parse_json, read_file
 
 FORMAT = 1
 LOG = "log.jsonl"  # in the folder of a run
+_REMEDY = "restore the file from a copy"
+_UNBOUNDED = ("learning_rate", "train_loss", "gradient_norm", "held_out_loss")  # a run that diverges logs them too
 
 
 @dataclass(frozen=True)
@@ -148,33 +152,43 @@ class RunLogWriter:
             resumed_at: the step that the run was resumed at; None starts a new log.
 
         Raises:
-            UserError: a new log where one exists, a damaged log, or a full disk.
+            UserError: a log that is damaged, lost or another program's, or that cannot be written.
         """
         self._path = path
+        content = _content(path)
         if resumed_at is None:
-            if path.exists() and path.stat().st_size:
-                path.rename(_spare(path))  # of a run that was killed before its first checkpoint
             self._run, self._number = uuid.uuid4().hex[:12], 0
-            self._file = path.open("ab")
+            keep = 0 if _is_half_header(content) else len(content)
+            if keep:  # of a run that was killed before its first checkpoint
+                with told(path, "The run log"):
+                    path.rename(_spare(path))
+            self._file = self._opened(keep, len(content))
             self._write("header", {"format": FORMAT, **asdict(header)})
         else:
-            _cut_broken_line(path)
-            lines = _parse(path)
-            self._run, self._number = lines[0]["run"], len(lines)
-            self._file = path.open("ab")
+            whole = _whole_lines(path, content)
+            log, self._number = _judged(path, whole)
+            self._run = log.run
+            # Only what has been judged to be a log of this package is cut: a crash left its last line incomplete.
+            self._file = self._opened(len(whole), len(content))
             self._write("resume", {"step": resumed_at, "device": header.device, "devices": header.devices})
+
+    def _opened(self, keep: int, size: int) -> BinaryIO:
+        with told(self._path, "The run log"):
+            file = self._path.open("ab")
+            if keep < size:
+                file.truncate(keep)
+        return file
 
     def _write(self, kind: str, record: Mapping[str, Any]) -> None:
         line = {"kind": kind, "run": self._run, "line": self._number, **_finite(record)}
         try:
-            self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
+            with told(self._path, "The run log"):
+                self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        except UserError:
             self.close()
-            raise UserError(
-                f"{self._path} cannot be written ({error.strerror}): free some space and run the same command again."
-            ) from None
+            raise
         self._number += 1
 
     def metrics(self, metrics: Metrics) -> None:
@@ -206,53 +220,135 @@ def _spare(path: Path) -> Path:
     return spare
 
 
-def _cut_broken_line(path: Path) -> None:
-    """Removes the line that a crash left incomplete at the end of a file."""
-    if not path.exists():
-        raise UserError(f"Missing {path} beside its checkpoints: restore it or start in an empty --workdir.")
-    with path.open("r+b") as file:
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
+def check_log(path: Path) -> None:
+    """Checks that a log can be read and written, before anything else is; changes nothing.
+
+    Raises:
+        UserError: it is a folder, a pipe or a loop of links, or its permissions or its disk forbid it.
+    """
+    if _content(path):
+        with told(path, "The run log"), path.open("ab"):
+            pass
 
 
-def _parse(path: Path) -> list[dict[str, Any]]:
+def _content(path: Path) -> bytes:
+    """Returns what a log holds; nothing if there is none yet."""
+    with told(path, "The run log"):
+        if not path.is_symlink() and not path.exists():
+            return b""
+        try:
+            return b"" if path.is_char_device() else read_file(path)
+        except FileNotFoundError:  # a link to where the log will be
+            return b""
+
+
+def _is_half_header(content: bytes) -> bool:
+    """Whether a run was killed while it wrote the first line of its log; such a line is no JSON yet."""
+    start = b'{"kind": "header", "run": "'
+    if b"\n" in content or not (content.startswith(start) or start.startswith(content)):
+        return False
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"The run log {path} cannot be read ({error.strerror}): check the path.") from None
+        parse_json(content)
+    except ValueError:
+        return True
+    return False
+
+
+def _whole_lines(path: Path, content: bytes) -> bytes:
+    """Returns a log that a checkpoint goes with, without the line that a crash left incomplete at its end."""
+    if not os.path.lexists(path):
+        raise UserError(f"Missing {path} beside its checkpoints: restore it or start in an empty --workdir.")
+    whole = content[: content.rfind(b"\n") + 1]
+    if not whole:
+        raise UserError(f"{path} has no complete line, but checkpoints beside it: {_REMEDY} or start elsewhere.")
+    return whole
+
+
+@dataclass(frozen=True)
+class _Line:
+    """What every line has."""
+
+    kind: str
+    run: str
+    line: int
+
+
+@dataclass(frozen=True)
+class _Resume:
+    """A line of a resumed run."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class _End:
+    """A line of a run that stops."""
+
+    reason: str
+    step: int
+
+
+def _parse(path: Path, content: bytes) -> list[dict[str, Any]]:
     if not content:
         raise UserError(f"The run log {path} is empty: the run has not started or the file was lost.")
     if not content.endswith(b"\n"):
         raise UserError(f"The run log {path} is truncated in its last line: resume the run or copy the file again.")
     lines: list[dict[str, Any]] = []
-    for number, text in enumerate(content.splitlines(), start=1):
+    run: str | None = None
+    for number, text in enumerate(content.splitlines()):
+        where = f"{path}, line {number + 1}"
         try:
-            line = json.loads(text)
+            line = parse_json(text)
         except ValueError:
             line = None
         if not isinstance(line, dict) or not {"kind", "run", "line"} <= line.keys():
-            raise UserError(f"{path}, line {number}: not a line of a run log: restore the file.")
-        if number == 1 and line["kind"] != "header":
-            raise UserError(f"{path} has no header: its start was cut off; copy the file again.")
-        if line["run"] != (lines[0] if lines else line)["run"] or (number > 1 and line["kind"] == "header"):
-            raise UserError(f"{path}, line {number}: belongs to another run: keep one file a run.")
-        if line["line"] != number - 1:
-            raise UserError(f"{path}, line {number}: lines are missing or out of order: copy the file again.")
+            raise UserError(f"{where}: not a line of a run log: {_REMEDY}.")
+        common = build(_Line, line, where, _REMEDY)
+        if not lines:
+            _check_start(path, line)
+        run = run or common.run
+        if common.run != run or (lines and common.kind == "header"):
+            raise UserError(f"{where}: belongs to another run: keep one file a run.")
+        if common.line != number:
+            raise UserError(f"{where}: lines are missing or out of order: copy the file again.")
         lines.append(line)
-    if lines[0].get("format") != FORMAT:
-        raise UserError(f"{path} has format {lines[0].get('format')!r}, but this version reads {FORMAT}.")
     return lines
 
 
-def _build(kind: type[Any], line: Mapping[str, Any], path: Path) -> Any:
-    names = [f.name for f in fields(kind)]
-    values = {key: line[key] for key in names if key in line}
-    # What `_finite` wrote as text.
-    values = {key: float(v) if v in ("nan", "inf", "-inf") else v for key, v in values.items()}
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise UserError(f"{path}, line {line['line'] + 1}: {str(error).split('() ')[-1]}: restore it.") from None
+def _check_start(path: Path, line: Mapping[str, Any]) -> None:
+    if line["kind"] != "header":
+        raise UserError(f"{path} has no header: its start was cut off; copy the file again.")
+    version = line.get("format")
+    if type(version) is not int or version != FORMAT:
+        raise UserError(f"{path} has format {printable(repr(version), 60)}, but this version reads {FORMAT}.")
+
+
+def _judged(path: Path, content: bytes) -> tuple[RunLog, int]:
+    """Checks a whole log; returns it and its number of lines."""
+    lines = _parse(path, content)
+    header = build(Header, lines[0], f"{path}, line 1", _REMEDY)
+    metrics: list[Metrics] = []
+    resumes: list[int] = []
+    end: str | None = None
+    step = 0
+    for line in lines[1:]:
+        where, kind, former = f"{path}, line {line['line'] + 1}", line["kind"], step
+        end = None
+        if kind == "metrics":
+            metrics.append(build(Metrics, line, where, _REMEDY, unbounded=_UNBOUNDED))
+            step = metrics[-1].step
+        elif kind == "resume":
+            step = former = build(_Resume, line, where, _REMEDY).step
+            resumes.append(step)
+            metrics = [entry for entry in metrics if entry.step <= step]
+        elif kind == "end":
+            last = build(_End, line, where, _REMEDY)
+            end, step = last.reason, last.step
+        else:
+            raise UserError(f"{where}: unknown kind {printable(repr(kind), 60)}: update this package.")
+        if step < former:
+            raise UserError(f"{where}: 'step' goes back from {former} to {step}: {_REMEDY}.")
+    return RunLog(path, lines[0]["run"], header, tuple(metrics), tuple(resumes), end), len(lines)
 
 
 def read_run_log(path: Path | str) -> RunLog:
@@ -265,20 +361,8 @@ def read_run_log(path: Path | str) -> RunLog:
         UserError: the file is missing, empty, truncated, mixed from several runs, or not a run log.
     """
     path = Path(path)
-    lines = _parse(path)
-    metrics: list[Metrics] = []
-    resumes: list[int] = []
-    end: str | None = None
-    for line in lines[1:]:
-        end = None
-        if line["kind"] == "metrics":
-            metrics.append(_build(Metrics, line, path))
-        elif line["kind"] == "resume":
-            resumes.append(line["step"])
-            metrics = [entry for entry in metrics if entry.step <= line["step"]]
-        elif line["kind"] == "end":
-            end = line["reason"]
-        else:
-            raise UserError(f"{path}, line {line['line'] + 1}: unknown kind {line['kind']!r}: update this package.")
-    header = _build(Header, lines[0], path)
-    return RunLog(path, lines[0]["run"], header, tuple(metrics), tuple(resumes), end)
+    try:
+        content = read_file(path)
+    except OSError as error:
+        raise UserError(f"The run log {path} cannot be read ({error.strerror}): check the path.") from None
+    return _judged(path, content)[0]

@@ -2,6 +2,8 @@ import errno
 import json
 import os
 import shutil
+import threading
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -138,7 +140,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch, error):
 
     monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "save", fail)
     with pytest.raises(
-        UserError, match=r"No space left for checkpoints in .*the complete checkpoints there are intact"
+        UserError, match=r"Checkpoints cannot be written to .* \(No space left on device\).* complete there is intact"
     ):
         checkpoints.save(6, state(6), meta())
     monkeypatch.undo()
@@ -161,3 +163,118 @@ def test_other_errors_are_not_hidden(tmp_path, monkeypatch):
 def test_keeping_nothing_is_refused(tmp_path):
     with pytest.raises(UserError, match="keep at least one"):
         Checkpoints(tmp_path, keep=0)
+
+
+@pytest.fixture
+def saved(tmp_path) -> Path:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.save(3, state(3), meta())
+    checkpoints.save_best(3, state(3), meta())
+    checkpoints.close()
+    return tmp_path
+
+
+def change_meta(folder: Path, change) -> None:
+    file = folder / "meta" / "metadata"
+    file.write_text(json.dumps(change(json.loads(file.read_text()))))
+
+
+def without(*names: str):
+    return lambda record: {key: value for key, value in record.items() if key not in names}
+
+
+def read_all(workdir: Path) -> None:
+    checkpoints = Checkpoints(workdir, keep=2)
+    try:
+        restore(checkpoints, state(0))
+    finally:
+        checkpoints.close()
+
+
+@pytest.mark.parametrize("item", ["params", "average"])
+def test_other_values_are_noticed_whenever_they_are_read(saved, tmp_path_factory, item):
+    other = tmp_path_factory.mktemp("other")
+    checkpoints = Checkpoints(other, keep=1)
+    checkpoints.save(3, state(4), meta())
+    checkpoints.close()
+    folder = saved / "checkpoints" / "3"
+    shutil.rmtree(folder / item)
+    shutil.copytree(other / "checkpoints" / "3" / item, folder / item)
+    message = rf"checkpoints/3 is damaged: the array {item}/\S+ is not what was saved"
+    with pytest.raises(UserError, match=message):
+        read_all(saved)
+    with pytest.raises(UserError, match=message):
+        load_parameters(folder, average=item == "average")
+
+
+def test_checkpoints_without_digests_are_read(saved):
+    folder = saved / "checkpoints" / "3"
+    change_meta(folder, without("digest", "digests"))
+    read_all(saved)
+    assert same(load_parameters(folder).params, jax.device_get(state(3).params))
+
+
+def test_a_lost_average_is_not_replaced_by_the_parameters(saved):
+    shutil.rmtree(saved / "checkpoints" / "3" / "average")
+    with pytest.raises(UserError, match="checkpoints/3/average is damaged"):
+        load_parameters(saved / "checkpoints" / "3")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: [1], "meta/metadata is no JSON object"),
+        (lambda record: {**record, "config": 1}, "its field 'digest' differs"),
+        (lambda record: {**record, "step": "3"}, "'step' is '3', but must be an integer"),
+        (lambda record: {**record, "step": 10**5, "digest": None, "digests": None}, "the checkpoint of step 100000"),
+        (lambda record: {**record, "format": True}, "has checkpoint format True"),
+        (without("digest"), "lacks 'digest'"),
+        (without("digests"), "lacks 'digests'"),
+        (
+            lambda record: (lambda new: {**new, "digest": checkpoint._meta_digest(new)})({**record, "digests": {}}),
+            r"the array params/\S+ has no digest",
+        ),
+    ],
+)
+def test_damaged_metadata_are_told(saved, change, message):
+    change_meta(saved / "checkpoints" / "3", change)
+    with pytest.raises(UserError, match=message):
+        read_all(saved)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"", b"[" * 100_000, b'{"step": ' + b"9" * 5000 + b"}"])
+def test_metadata_that_are_no_json_are_told(saved, content):
+    (saved / "checkpoints" / "3" / "meta" / "metadata").write_bytes(content)
+    with pytest.raises(UserError, match="3/meta/metadata is no JSON of a checkpoint"):
+        read_all(saved)
+
+
+def test_a_best_checkpoint_without_its_loss_is_told(saved):
+    change_meta(saved / "best" / "3", without("held_out_loss"))
+    checkpoints = Checkpoints(saved, keep=2)
+    with pytest.raises(UserError, match="best/3/meta/metadata: 'held_out_loss' is missing"):
+        checkpoints.best_loss()
+    checkpoints.close()
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "best", "checkpoints/3"])
+def test_files_in_place_of_folders_are_told_before_anything_is_computed(saved, name):
+    shutil.rmtree(saved / name)
+    (saved / name).write_text("mine")
+    with pytest.raises(UserError, match=f"{name}"):
+        Checkpoints(saved, keep=2)
+    assert (saved / name).read_text() == "mine"
+
+
+def test_a_save_that_fails_ends(tmp_path, caplog):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    shutil.rmtree(tmp_path / "checkpoints")
+    (tmp_path / "checkpoints").write_text("")
+    before = set(threading.enumerate())
+    with pytest.raises(UserError, match=r"Checkpoints cannot be written to .* \((Not a|No such file or) directory\)"):
+        checkpoints.save(3, state(3), meta())
+    checkpoints.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(20)  # Orbax's own patience is ten minutes
+        assert not thread.is_alive(), thread.name
+    assert not caplog.records  # of Orbax, which would bury the sentence

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -149,8 +150,42 @@ def test_two_processes_cannot_share_a_folder(tmp_path):
         train(tiny(), tmp_path, visible=False)
 
 
+def test_folders_that_cannot_be_used_are_told(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("file", "loop"):
+        with pytest.raises(UserError, match=f"--workdir .*{name} cannot be used"), locked(tmp_path / name):
+            pass
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "file")
+    with locked(tmp_path / "run"):
+        assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": []}, "meta/metadata: 'data' is"),
+        ({"core_seconds": -1}, "meta/metadata: 'core_seconds' is -1"),
+        ({"config": {"data": 3}}, "meta/metadata: 'config' is"),
+        ({"data": {"order": 3}, "digest": None, "digests": None}, r"checkpoints/23: .*\('order'\)"),
+    ],
+)
+def test_damaged_metadata_change_nothing(uninterrupted, tmp_path, changes, message):
+    workdir = tmp_path / "copy"
+    shutil.copytree(uninterrupted[0], workdir)
+    file = workdir / "checkpoints" / str(STEPS) / "meta" / "metadata"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    before = (workdir / "log.jsonl").read_bytes()
+    with pytest.raises(UserError, match=message):
+        train(tiny(), workdir, visible=False)
+    assert (workdir / "log.jsonl").read_bytes() == before
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    broken = tiny(optimiser={"learning_rate": 1e30, "warmup_steps": 8}, training={"save_every": 1})
+    broken = tiny(
+        optimiser={"learning_rate": 1000.0, "weight_decay": 1000.0, "warmup_steps": 8}, training={"save_every": 1}
+    )
     with pytest.raises(UserError, match=r"not finite at step \d+ .*the checkpoint of step \d+ is the last good"):
         train(broken, tmp_path, visible=False)
     log = read_run_log(tmp_path / "log.jsonl")
@@ -212,7 +247,7 @@ def test_signals_are_left_alone_in_threads():
         ({"model": {"family": "vgg"}}, r"model.family 'vgg'"),
         ({"model": {"num_classes": 7}}, "has 10 classes but the model has 7"),
         ({"model": {"shape": {"widht": 3}}}, r"'widht'.*'width'"),
-        ({"training": {"log_every": 0}}, "must be positive"),
+        ({"training": {"log_every": 0}}, "log_every is 0, but must be a whole number from 1"),
         ({"data": {"source": "image_folder"}}, "needs a folder"),
         ({"data": {"image_size": 9}}, "multiple of the patch"),
         ({"data": {"evaluation_size": 16}}, "does not fit 16 px"),

@@ -1,11 +1,12 @@
 import dataclasses
 import json
 import math
+import os
 
 import pytest
 
 from nfnet.errors import UserError
-from nfnet.training.run_log import Header, Metrics, RunLogWriter, read_run_log
+from nfnet.training.run_log import Header, Metrics, RunLogWriter, check_log, read_run_log
 
 HEADER = Header(
     config={"model": {"variant": "F0"}},
@@ -119,3 +120,69 @@ def test_a_full_disk_is_one_sentence(tmp_path):
     path.symlink_to("/dev/full")
     with pytest.raises(UserError, match="No space left on device"):
         RunLogWriter(path, HEADER)
+
+
+@pytest.mark.parametrize(
+    ("line", "changes", "message"),
+    [
+        (0, {"devices": True}, "line 1: 'devices' is True, but must be an integer"),
+        (0, {"packages": {"jax": 1}}, "line 1: 'packages' is .* each value is text"),
+        (0, {"seed": -1}, "line 1: 'seed' is -1"),
+        (0, {"line": 0.0}, "line 1: 'line' is 0.0"),
+        (2, {"step": -5}, "line 3: 'step' is -5"),
+        (2, {"step": 2}, "line 3: 'step' goes back from 5 to 2"),
+        (2, {"epochs": "nan"}, "line 3: 'epochs' is 'nan', but must be a finite number"),
+        (2, {"train_loss": "x"}, "line 3: 'train_loss' is 'x', but must be a number"),
+        (2, {"kind": []}, "line 3: 'kind' is"),
+    ],
+)
+def test_fields_of_another_type_are_told(tmp_path, line, changes, message):
+    path = tmp_path / "log.jsonl"
+    write(path, 5, 10)
+    lines = path.read_text().splitlines(True)
+    lines[line] = json.dumps({**json.loads(lines[line]), **changes}) + "\n"
+    path.write_text("".join(lines))
+    with pytest.raises(UserError, match=message):
+        read_run_log(path)
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"[" * 100_000, b'{"line": ' + b"9" * 5000 + b"}"])
+def test_lines_that_are_no_json_are_told(tmp_path, text):
+    path = tmp_path / "log.jsonl"
+    write(path, 5)
+    path.write_bytes(path.read_bytes() + text + b"\n")
+    with pytest.raises(UserError, match="line 3: not a line of a run log"):
+        read_run_log(path)
+
+
+def test_a_run_killed_within_its_first_line_starts_again(tmp_path):
+    path = tmp_path / "log.jsonl"
+    write(path, 5)
+    header = path.read_bytes().splitlines(True)[0]
+    for cut in range(0, len(header) - 1, 7):  # what lacks its line end only is whole, and put aside
+        path.write_bytes(header[:cut])
+        write(path, 5)
+        assert [m.step for m in read_run_log(path).metrics] == [5]
+    assert [file.name for file in tmp_path.iterdir()] == ["log.jsonl"]
+
+
+@pytest.mark.parametrize("content", [b"mine", b"mine\nand more", b'{"mine": 1}'])
+def test_files_of_others_are_never_cut(tmp_path, content):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"log\.jsonl"):
+        RunLogWriter(path, HEADER, resumed_at=3)
+    assert path.read_bytes() == content
+    write(path, 5)
+    assert (tmp_path / "log.jsonl.1").read_bytes() == content
+
+
+def test_what_is_no_file_is_no_log(tmp_path):
+    folder, loop, pipe = (tmp_path / name for name in ("folder", "loop", "pipe"))
+    folder.mkdir()
+    loop.symlink_to(loop)
+    os.mkfifo(pipe)
+    for path in (folder, loop, pipe):
+        for use in (check_log, lambda path: RunLogWriter(path, HEADER), read_run_log):
+            with pytest.raises(UserError, match=path.name):
+                use(path)
