@@ -63,7 +63,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             "machine": machine_line(record["machine"]),
         }
         rows = [{**shared, **_row(one, path)} for one in record["results"]]
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path.name} is no result of benchmarks.model ({error}): make it anew.") from None

@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nfnet.errors import UserError, unknown_name
+from nfnet.errors import UserError, printable, unknown_name
 from nfnet.garbage import leave_garbage
 from paper.commands import require_writable, run
 
@@ -143,8 +143,10 @@ def load_claims(path: Path = CLAIMS) -> list[Claim]:
         entries = tomllib.loads(path.read_text(encoding="utf-8"))["claim"]
     except FileNotFoundError:
         raise UserError(f"{path}: not found; restore it from version control.") from None
-    except (tomllib.TOMLDecodeError, KeyError) as error:
-        raise UserError(f"{path.name}: not a list of [[claim]] tables ({error}).") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:  # no TOML, no UTF-8, no tables
+        raise UserError(f"{path.name}: not a list of [[claim]] tables ({printable(error)}).") from None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise UserError(f"{path.name}: not a list of [[claim]] tables.")
     claims: list[Claim] = []
     for number, entry in enumerate(entries, start=1):
         where = f"{path.name}, claim {entry.get('id', number)!r}"
@@ -160,6 +162,8 @@ def _claim(where: str, entry: Mapping[str, Any]) -> Claim:
     for name in ("id", "section", "origin", "statement", "check", "verdict"):
         if name not in entry:
             raise UserError(f"{where}: field {name!r} is missing.")
+        if not isinstance(entry[name], str):
+            raise UserError(f"{where}: field {name!r} is no text.")
     for name in entry:
         if name not in fields:
             raise UserError(f"{where}: unknown field {name!r}; known are {', '.join(fields)}.")

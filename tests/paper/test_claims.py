@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -180,3 +181,15 @@ def test_command_line_on_bad_input(tmp_path, capsys):
     assert path.read_text() == "kept"
     assert claims.main(["--json", str(tmp_path / "no" / "folder.json")]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe", b"claim = 1", b"claim = [1]", b"claim = [" + b"[" * 5000 + b"]" * 5000 + b"]", b"x ="]
+)
+def test_a_file_that_holds_no_claims_is_told(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "claims.toml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="not a list of"):
+        load_claims(path)
+    with pytest.raises(UserError):
+        load_claims(tmp_path)
