@@ -28,6 +28,10 @@ _MOST_INSTRUCTIONS = 1_000_000
 """An array takes some thirty; the largest network has two thousand."""
 
 
+_LONGEST_NAME = 1000
+_MOST_AXES = 64  # NumPy's own limit
+
+
 class _Global(NamedTuple):
     """A function or class that the file names."""
 
@@ -111,16 +115,18 @@ def read_pickle(data: bytes, source: str) -> dict[str, dict[str, np.ndarray]]:
         content = _Machine(source).run(data)
     except UserError:
         raise
-    except (_Damaged, IndexError, KeyError, ValueError, TypeError, OverflowError, EOFError) as error:
+    except (_Damaged, LookupError, ValueError, TypeError, OverflowError, EOFError) as error:
         raise UserError(f"{source} is truncated or no checkpoint of a known format.") from error
     if not isinstance(content, dict) or not content:
         kind = "record" if isinstance(content, _Call | _Global | _Mark) else type(content).__name__
         raise UserError(f"{source} holds no parameters {{module: {{name: array}}}}, but a {kind}.")
     arrays = _Arrays(source, len(data))
     params: dict[str, dict[str, np.ndarray]] = {}
+    seen: set[int] = set()
     for module, group in content.items():
-        if not isinstance(group, dict):
-            raise UserError(f"{source}: {printable(module)} is no module with parameters.")
+        if not isinstance(group, dict) or id(group) in seen:  # one group as many modules would grow without end
+            raise UserError(f"{source}: {printable(module)} is no module with parameters of its own.")
+        seen.add(id(group))
         params[module] = {name: arrays.make(value, f"{module}/{name}") for name, value in group.items()}
     return params
 
@@ -245,8 +251,9 @@ class _Machine:
         if not isinstance(top, dict):
             raise _Damaged
         for key, value in pairs:
-            if type(key) is not str:  # numbers of a file's choice could all meet in one place of the table
-                raise UserError(f"{self.source} has a key that is no text: it holds no parameters by name.")
+            # Numbers of a file's choice could all meet in one place of the table; long names are copied for each array.
+            if type(key) is not str or len(key) > _LONGEST_NAME:
+                raise UserError(f"{self.source} has a key that is no name: it holds no parameters by name.")
             top[key] = value
 
     def _pop(self, _: Any) -> None:
@@ -330,7 +337,7 @@ class _Arrays:
 
     Attributes:
         source: The file's name.
-        budget: Bytes that may still be copied: text of the file stands for each byte once, however often it is named.
+        budget: Bytes that arrays may still have: those of the file, each once, however often it names them.
     """
 
     source: str
@@ -346,12 +353,14 @@ class _Arrays:
             dtype, shape, fortran, raw = self._parts(record)
             kind = self._floating(dtype)
             content = self._content(raw)
+            if not isinstance(shape, tuple | list) or len(shape) > _MOST_AXES:
+                raise _Damaged
             sizes = [self._size(size) for size in shape]
             if len(content) == math.prod(sizes) * kind.itemsize:
                 return np.frombuffer(content, kind).reshape(sizes, order="F" if fortran else "C")
         except UserError:
             raise
-        except (_Damaged, IndexError, ValueError, TypeError) as error:
+        except (_Damaged, LookupError, ValueError, TypeError, OverflowError) as error:
             raise UserError(f"{self.source}: parameter {printable(name)} is no floating-point array.") from error
         raise UserError(
             f"{self.source}: parameter {printable(name)} has {len(content):,} bytes, which is not what its shape and "
@@ -389,22 +398,23 @@ class _Arrays:
         return np.dtype(f"{order.replace('|', '=')}{name}")
 
     def _content(self, record: Any) -> bytes | bytearray:
-        if isinstance(record, bytes | bytearray):
-            return record
-        if isinstance(record, str):  # of Python 2
-            text = record
-        elif isinstance(record, _Call) and record.function == _ENCODE:
-            text, encoding = record.args
-            if type(text) is not str or encoding not in ("latin1", "latin-1"):
-                raise _Damaged
-        elif isinstance(record, _Call) and record.function == _BYTES and not record.args:
-            return b""
-        else:
-            raise _Damaged
-        self.budget -= len(text)
+        content = self._named(record)
+        self.budget -= len(content)
         if self.budget < 0:
             raise UserError(f"{self.source} names the same bytes again and again: it is no checkpoint.")
-        return text.encode("latin1")
+        return content if isinstance(content, bytes | bytearray) else content.encode("latin1")
+
+    def _named(self, record: Any) -> bytes | bytearray | str:
+        """Returns the bytes that a record names, or text with a letter for each."""
+        if isinstance(record, bytes | bytearray | str):  # text: of Python 2
+            return record
+        if isinstance(record, _Call) and record.function == _ENCODE:
+            text, encoding = record.args
+            if type(text) is str and encoding in ("latin1", "latin-1"):
+                return text
+        if isinstance(record, _Call) and record.function == _BYTES and not record.args:
+            return b""
+        raise _Damaged
 
     @staticmethod
     def _size(size: Any) -> int:

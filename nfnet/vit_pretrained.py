@@ -172,6 +172,8 @@ def from_big_vision(state: State, source: str = "arrays") -> Arrays:
         key = path.removeprefix(prefixes[0])
         if key in _JAX_PARAMETERS:
             module, name = _JAX_PARAMETERS[key]
+            if name in params.get(module, {}):
+                raise UserError(f"{source}: {printable(key)} is there twice, by the names of two releases.")
             params.setdefault(module, {})[name] = value
         else:
             module, part, name = _jax_place(key, source)
@@ -249,10 +251,15 @@ def fit_positions(
     tokens = params.get("ViT", {})
     if "position_embedding" not in tokens or "position_embedding" not in initial.get("ViT", {}):
         return params
-    _check_axes(tokens["position_embedding"], (3,), "the position embedding", "weights")
-    wanted = initial["ViT"]["position_embedding"].shape[1]
-    found = tokens["position_embedding"].shape[1]
-    side, with_class = math.isqrt(wanted), "cls_token" in tokens
+    with_class = "cls_token" in tokens
+    wanted, width = initial["ViT"]["position_embedding"].shape[1:]
+    shape = tokens["position_embedding"].shape
+    if len(shape) != 3 or shape[0] != 1 or shape[1] <= with_class or shape[2] != width:
+        raise UserError(
+            f"weights: the position embedding has shape {shape}, but the network needs [1, tokens, {width}]: "
+            "build the network that the file belongs to."
+        )
+    side, found = math.isqrt(wanted), shape[1]
     if found == wanted or side**2 + with_class != wanted:
         return params
     resized = resize_position_embedding(

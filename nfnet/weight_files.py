@@ -85,7 +85,8 @@ def refuse_non_finite(arrays: Arrays, source: str) -> None:
 def _read(path: Path) -> bytes:
     shown = printable(path)
     try:
-        with path.open("rb") as file:
+        # A pipe is opened without waiting for its writer, and then refused.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise UserError(f"{shown} is no file: pass a file of weights.")
             return file.read()
@@ -147,8 +148,10 @@ def _read_header(file: IO[bytes], what: str) -> tuple[np.dtype[Any], bool, tuple
         raise UserError(f"{what} has no format of NumPy's arrays that is known.")
     length = int.from_bytes(file.read(2 if magic[6] == 1 else 4), "little")
     header = file.read(min(length, _LONGEST_HEADER)).decode("latin1")
-    fields = {match["name"]: match["value"] for match in _FIELD.finditer(header)}
-    if length > _LONGEST_HEADER or len(header) < length or fields.keys() != {"descr", "fortran_order", "shape"}:
+    found = [(match["name"], match["value"]) for match in _FIELD.finditer(header)]
+    fields = dict(found)
+    complete = len(found) == 3 and fields.keys() == {"descr", "fortran_order", "shape"}
+    if length > _LONGEST_HEADER or len(header) < length or not complete:
         raise UserError(f"{what} has a damaged header, or is a structured array: weights are floating-point arrays.")
     kind = fields["descr"].strip("\"'")
     if not re.fullmatch("[<>=|]?f[248]", kind):

@@ -65,6 +65,8 @@ def read_package(directory: Path) -> dict[str, Any]:
         DataError: If the file is missing, is not JSON, or describes its files in another way than this module reads.
     """
     path = directory / PACKAGE
+    if path.is_fifo() or path.is_char_device():  # reading would wait, or never end
+        raise DataError(f"{path}: no file; restore it from version control.")
     try:
         package = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
@@ -260,10 +262,15 @@ def half_width(field: Json, values: np.ndarray | pd.Series) -> np.ndarray:
 
     Returns:
         Half-widths in the field's unit, same shape as ``values``.
+
+    Raises:
+        DataError: If the uncertainty is stated in a column.
     """
     array = np.asarray(values, dtype=float)
     result = np.full(array.shape, np.nan)
     for piece in field["uncertainty"]:
+        if not {"absolute", "relative"} & piece.keys():
+            raise DataError(f"field {printable(field['name'])}: its uncertainty stands in a column of its own.")
         inside = (array >= piece.get("from", -math.inf)) & (array < piece.get("below", math.inf))
         width = np.abs(array) * piece["relative"] if "relative" in piece else np.full(array.shape, piece["absolute"])
         result = np.where(inside, width, result)

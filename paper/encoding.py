@@ -200,8 +200,10 @@ def _array(node: Any, parts: io.BytesIO) -> np.ndarray:
     import numpy as np
 
     text, shape, order = _tagged(node, "array", 3)
-    if not _NUMERIC.fullmatch(text) or order not in ("C", "F") or any(type(n) is not int or n < 0 for n in shape):
+    if not _NUMERIC.fullmatch(text) or order not in ("C", "F") or type(shape) is not list or len(shape) > 64:
         raise ValueError("no array")
+    if any(type(n) is not int or not 0 <= n < 2**63 for n in shape):
+        raise ValueError("no shape")
     dtype = np.dtype(text)
     content = _take(parts, prod(shape) * dtype.itemsize)
     if dtype.kind == "b" and content.strip(b"\0\1"):
@@ -213,7 +215,7 @@ def _table(node: Any, parts: io.BytesIO) -> pd.DataFrame:
     import pandas as pd
 
     count, columns = _tagged(node, "table", 2)
-    if type(columns) is not dict or type(count) is not int or count < 0:
+    if type(columns) is not dict or type(count) is not int or not 0 <= count < 2**63 or (count and not columns):
         raise ValueError("no table")
     found = {name: pd.Series(_column(column, parts)) for name, column in columns.items()}
     if any(len(column) != count for column in found.values()):
@@ -226,7 +228,10 @@ def _column(node: Any, parts: io.BytesIO) -> Any:
 
     if type(node) is list and node[:1] == ["text"]:
         return pd.Series([_plain(cell, str) for cell in _tagged(node, "text")], dtype="str")
-    return _array(node, parts)
+    array = _array(node, parts)
+    if array.ndim != 1:
+        raise ValueError("no column")
+    return array
 
 
 def _dataclass(node: Any, kind: Any, parts: io.BytesIO) -> Any:

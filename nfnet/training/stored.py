@@ -8,6 +8,7 @@ import stat
 import typing
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -97,6 +98,11 @@ def _checked(value: Any, annotation: Any, *, unbounded: bool) -> Any:
     return value
 
 
+@cache
+def _annotations(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
 def build(
     kind: type[Record], record: Mapping[str, Any], where: str, remedy: str, unbounded: Collection[str] = ()
 ) -> Record:
@@ -113,7 +119,7 @@ def build(
     Raises:
         UserError: a field is missing or has another type.
     """
-    annotations = typing.get_type_hints(kind)
+    annotations = _annotations(typing.cast(Any, kind))
     values: dict[str, Any] = {}
     for field in fields(kind):  # type: ignore[arg-type]  # typeshed's protocol of dataclasses is private
         name = field.name

@@ -21,6 +21,7 @@ from support.tiny_runs import ROOT, environment
 from nfnet import UserError
 from nfnet.pickles import read_pickle
 from nfnet.pretrained import convert, read_checkpoint
+from nfnet.vit_pretrained import fit_positions
 
 WEIGHTS = np.random.default_rng(0).normal(size=(5, 32)).astype(np.float32)
 
@@ -77,6 +78,7 @@ def flipped(data: bytes, at: int, length: int = 1) -> bytes:
 
 
 OBJECT_FIELD = Call(np.dtype, "V8", False, True, state=(3, "|", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 1, 0))
+GROUP = {"w": WEIGHTS}
 PICKLES = {
     "a type with objects, turned to text": parameter(Call(codecs.encode, array_of(OBJECT_FIELD, b"A" * 8), "latin1")),
     "a type with objects": parameter(array_of(OBJECT_FIELD, b"A" * 8)),
@@ -115,9 +117,19 @@ PICKLES = {
     "texts": parameter(np.array(["a"])),
     "numbers of 128 bits": parameter(np.zeros(2, np.longdouble)),
     "a list of numbers": parameter([1.0, 2.0]),
+    "a long shape of bytes": parameter(array_of(np.dtype("f4"), b"abcd", b"\xff" * 200_000)),
+    "a type whose state is a dictionary": parameter(
+        array_of(Call(np.dtype, "f4", False, True, state={}), b"abcd", (1,))
+    ),
+    "a name too long": pickle.dumps({"m" * 2000: {"w": WEIGHTS}}),
+    "one group as many modules": pickle.dumps({"a": GROUP, "b": GROUP}),
     "nothing": b"",
     "no instruction": b"\xff\xfe",
 }
+
+
+def test_an_array_named_again_and_again_is_no_free_lunch(tmp_path) -> None:
+    assert "again and again" in refusal(pickle.dumps({"m": dict.fromkeys("abcdef", WEIGHTS)}), tmp_path)
 
 
 @pytest.mark.parametrize("name", PICKLES)
@@ -271,7 +283,25 @@ def test_odd_shapes_of_vision_transformers(state, shape) -> None:
             assert all(isinstance(value, np.ndarray) for group in found.values() for value in group.values())
 
 
+@pytest.mark.parametrize("shape", [(2, 64, 4), (0, 64, 4), (1, 0, 4), (1, 2**40, 0), (64, 4), (1, 64, 5)])
+@pytest.mark.parametrize("with_class", [False, True])
+def test_positions_of_odd_shapes_are_refused(shape, with_class: bool) -> None:
+    token = {"cls_token": np.zeros((1, 1, 4))} if with_class else {}
+    initial = {"ViT": {"position_embedding": np.zeros((1, 16 + with_class, 4)), **token}}
+    with pytest.raises(UserError, match="position embedding has shape"):
+        fit_positions({"ViT": {"position_embedding": np.broadcast_to(np.float32(0), shape), **token}}, initial)
+
+
+def test_a_header_that_says_its_shape_twice(tmp_path) -> None:
+    header = HEADER[10 : 10 + int.from_bytes(HEADER[8:10], "little")]
+    doubled = header.replace(b"(5, 32), }", b"(5, 32), 'y': \"'shape': (1,)\"}").rstrip() + b"\n"
+    data = HEADER[:8] + len(doubled).to_bytes(2, "little") + doubled + HEADER[10 + len(header) :]
+    assert "header" in refusal(npz({"a.npy": data}), tmp_path)
+
+
 def test_names_that_mean_the_same_are_refused() -> None:
+    with pytest.raises(UserError, match="twice"):
+        convert({**BIG_VISION, "Transformer/posembed_input/pos_embedding": np.zeros((1, 4, 8), np.float32)})
     twin = "Transformer/encoderblock_0/MultiHeadDotProductAttention_1/query/kernel"
     with pytest.raises(UserError, match="twice"):
         convert({**BIG_VISION, twin: np.zeros((8, 2, 4), np.float32)})
@@ -286,13 +316,9 @@ def test_paths_that_are_no_files(tmp_path) -> None:
         with pytest.raises(UserError):
             read_checkpoint(tmp_path / path)
     if hasattr(os, "mkfifo"):
-        os.mkfifo(tmp_path / "pipe")
-        writer = os.open(tmp_path / "pipe", os.O_RDWR)  # or opening it would wait
-        try:
-            with pytest.raises(UserError, match="no file"):
-                read_checkpoint(tmp_path / "pipe")
-        finally:
-            os.close(writer)
+        os.mkfifo(tmp_path / "pipe")  # nobody writes to it
+        with pytest.raises(UserError, match="no file"):
+            read_checkpoint(tmp_path / "pipe")
 
 
 def fuzz(cases: int, tmp_path) -> dict[str, int]:

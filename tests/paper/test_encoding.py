@@ -217,3 +217,18 @@ def test_deep_values_have_bytes_or_an_error() -> None:
     nested = reduce(lambda inner, _: ["tuple", inner], range(500), ["tuple"])
     with pytest.raises(DecodingError):
         decode(json.dumps(nested).encode(), tuple[int, ...])
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b'["array","<f8","","C"]\n' + bytes(8), np.ndarray),
+        (b'["array","<f8",[' + b",".join([b"9" * 4000] * 200) + b'],"C"]\n', np.ndarray),
+        (b'["array","<f8",[' + b",".join([b"1"] * 1000) + b'],"C"]\n' + bytes(8), np.ndarray),
+        (b'["table",1000000000000000,{}]\n', pd.DataFrame),
+        (b'["table",1,{"a":["array","<f8",[],"C"]}]\n' + bytes(8), pd.DataFrame),
+    ],
+)
+def test_shapes_that_no_result_has(content: bytes, kind: type) -> None:
+    with pytest.raises(DecodingError):
+        decode(content, kind)
