@@ -62,12 +62,20 @@ def decode(content: bytes, kind: Any) -> Any:
     head, _, parts = content.partition(b"\n")
     rest = io.BytesIO(parts)
     try:
-        value = _value(json.loads(head), kind, rest)
+        value = _value(json.loads(head, object_pairs_hook=_unique), kind, rest)
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError, MemoryError, struct.error) as error:
         raise DecodingError(f"no {kind}: {error}") from None
     if rest.read(1):
         raise DecodingError("more bytes than the value has")
     return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose names differ; the last of equal ones would win in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice")
+    return found
 
 
 def _node(value: object, parts: list[bytes]) -> object:

@@ -232,3 +232,9 @@ def test_deep_values_have_bytes_or_an_error() -> None:
 def test_shapes_that_no_result_has(content: bytes, kind: type) -> None:
     with pytest.raises(DecodingError):
         decode(content, kind)
+
+
+def test_a_name_that_stands_twice_is_refused() -> None:
+    assert decode(b'{"a":1,"b":2}\n', dict[str, int]) == {"a": 1, "b": 2}
+    with pytest.raises(DecodingError, match="twice"):
+        decode(b'{"a":1,"a":2}\n', dict[str, int])
