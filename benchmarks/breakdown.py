@@ -164,7 +164,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     line.add_argument("--batch", type=positive, default=8, help="images a step (%(default)s)")
     line.add_argument("--steps", type=positive, default=3, help="steps to take the mean of (%(default)s)")
     options = line.parse_args(arguments)
-    from nfnet.compute import variant_cost
+    from nfnet.cost.nfnet import variant_cost
 
     variant_cost(options.variant, options.resolution)  # names an unknown variant before the work
     if not hasattr(os, "sched_setaffinity"):

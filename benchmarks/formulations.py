@@ -26,9 +26,9 @@ from benchmarks.machine import describe
 from benchmarks.model import FLOPS_PER_MAC
 from benchmarks.report import RESULTS, emit, parser, positive, run, say
 from benchmarks.timing import Summary, summary
-from nfnet.compute import variant_cost
-from nfnet.convolution import conv
-from nfnet.layers import standardize
+from nfnet.cost.nfnet import variant_cost
+from nfnet.kernels.conv import conv
+from nfnet.models.layers import standardize
 
 __all__ = ["POINTWISE", "SPATIAL", "STANDARDIZATION", "main"]
 

@@ -123,7 +123,7 @@ def waves(networks: Sequence[str], resolution: int, implementations: tuple[str, 
         resolution: Pixels in training.
         implementations: What the first is compared with, ours among them.
     """
-    from nfnet.model import find_variant
+    from nfnet.models.nfnet import find_variant
 
     first, *rest = networks
     yield [Case(first, "train", resolution, implementations), *(Case(name, "train", resolution) for name in rest[:1])]
@@ -134,7 +134,7 @@ def waves(networks: Sequence[str], resolution: int, implementations: tuple[str, 
 
 def fitting_batch(case: Case, memory: int, largest: int, remat: bool = False) -> int:
     """Returns the batch found by doubling: the last at which the programs of a case are expected to fit together."""
-    from nfnet.compute import training_bytes, variant_cost
+    from nfnet.cost.nfnet import training_bytes, variant_cost
 
     cost = variant_cost(case.network, case.resolution)
     needs = sum(_NEEDS[name] for name in case.implementations)
@@ -330,7 +330,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     if options.released is not None and not (options.released / "nfnets" / "nfnet.py").is_file():
         raise UserError(f"--released {options.released} holds no nfnets/nfnet.py: pass the folder above nfnets/.")
     options.released = None if options.released is None else str(options.released.resolve())
-    from nfnet.compute import variant_cost
+    from nfnet.cost.nfnet import variant_cost
 
     networks = options.networks.split(",")
     for name in networks:

@@ -75,7 +75,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     options = line.parse_args(arguments)
     import numpy as np
 
-    from nfnet.compute import variant_cost
+    from nfnet.cost.nfnet import variant_cost
     from nfnet.data.arrays import ArraySource
     from nfnet.data.folder import image_folder
 

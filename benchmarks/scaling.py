@@ -57,8 +57,8 @@ def _main(arguments: Sequence[str] | None) -> int:
         if sweep not in SWEEPS:
             raise unknown_name("sweep", sweep, SWEEPS)
     from nfnet import NFNetConfig
-    from nfnet.compute import variant_cost
-    from nfnet.model import find_variant
+    from nfnet.cost.nfnet import variant_cost
+    from nfnet.models.nfnet import find_variant
 
     base = {"implementation": "ours", "mode": "train", "network": MICRO, "classes": 10, "dtype": "float32"}
     base |= {"batch": options.batch, "resolution": options.resolution}

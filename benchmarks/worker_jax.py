@@ -18,8 +18,8 @@ import optax
 
 from benchmarks.protocol import serve
 from nfnet import NFNet, NFNetConfig
-from nfnet.compute import variant_cost
-from nfnet.optim import agc_sgd
+from nfnet.cost.nfnet import variant_cost
+from nfnet.optim.agc_sgd import agc_sgd
 from nfnet.training.sharding import batch_sharding, make_mesh, replicated
 from nfnet.training.step import compiler_options
 

@@ -5,22 +5,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nfnet.errors import UserError as UserError
-    from nfnet.model import VARIANTS as VARIANTS
-    from nfnet.model import NFNet as NFNet
-    from nfnet.model import NFNetConfig as NFNetConfig
-    from nfnet.vit import VIT_VARIANTS as VIT_VARIANTS
-    from nfnet.vit import ViT as ViT
-    from nfnet.vit import ViTConfig as ViTConfig
+    from nfnet.models.nfnet import VARIANTS as VARIANTS
+    from nfnet.models.nfnet import NFNet as NFNet
+    from nfnet.models.nfnet import NFNetConfig as NFNetConfig
+    from nfnet.models.vit import VIT_VARIANTS as VIT_VARIANTS
+    from nfnet.models.vit import ViT as ViT
+    from nfnet.models.vit import ViTConfig as ViTConfig
 
 # Where each exported name lives. Importing one imports its module alone, so that command lines which
 # need no network start without JAX.
 _EXPORTS = {
-    "NFNet": "nfnet.model",
-    "NFNetConfig": "nfnet.model",
-    "VARIANTS": "nfnet.model",
-    "ViT": "nfnet.vit",
-    "ViTConfig": "nfnet.vit",
-    "VIT_VARIANTS": "nfnet.vit",
+    "NFNet": "nfnet.models.nfnet",
+    "NFNetConfig": "nfnet.models.nfnet",
+    "VARIANTS": "nfnet.models.nfnet",
+    "ViT": "nfnet.models.vit",
+    "ViTConfig": "nfnet.models.vit",
+    "VIT_VARIANTS": "nfnet.models.vit",
     "UserError": "nfnet.errors",
 }
 __all__ = list(_EXPORTS)

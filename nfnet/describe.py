@@ -2,7 +2,7 @@
 
 The network is an NFNet (F0 to F7+) or a Vision Transformer (S/16, g/14 and so on). Prints the stages with their
 parameters, multiply-adds and activations for one image, counted from abstract
-shapes by `nfnet.compute`; `--json` prints the same for programs.
+shapes by `nfnet.cost.nfnet`; `--json` prints the same for programs.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from nfnet.interpreter import check_docstrings
 from nfnet.ranges import CLASSES, Range, check_value
 
 if TYPE_CHECKING:
-    from nfnet.compute import Cost
+    from nfnet.cost.nfnet import Cost
 
 _SIDE = Range(1, 2**14)
 MEMORIES = (80, 140)
@@ -60,12 +60,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_docstrings()
         check_value("resolution", args.resolution, Annotated[int, _SIDE])
         if "/" in args.variant:
-            from nfnet.vit_compute import vit_cost
+            from nfnet.cost.vit import vit_cost
 
             settings["head"] = args.head
             cost = vit_cost(**settings)
         else:
-            from nfnet.compute import variant_cost
+            from nfnet.cost.nfnet import variant_cost
 
             settings["plus_width"] = args.plus_width
             cost = variant_cost(**settings)
@@ -124,7 +124,7 @@ def report(
 
 def _batches(cost: "Cost") -> list[str]:
     """The largest training batches in the memory that accelerators come with."""
-    from nfnet.compute import largest_batch
+    from nfnet.cost.nfnet import largest_batch
 
     return [
         f"batch in {gigabytes} GB    {largest_batch(cost, gigabytes * 1e9):,} in training, "

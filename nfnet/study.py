@@ -15,9 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nfnet.interpreter import check_docstrings
-from nfnet.training import command_line
-from nfnet.training.executors import OUTPUT, Executor, in_process, slurm, subprocesses
-from nfnet.training.sweep import (
+from nfnet.studies.executors import OUTPUT, Executor, in_process, slurm, subprocesses
+from nfnet.studies.sweep import (
     Study,
     Trial,
     best_trials,
@@ -27,6 +26,7 @@ from nfnet.training.sweep import (
     run_arguments,
     standing,
 )
+from nfnet.training import command_line
 
 
 def _loss_of(study: Study, trial: Trial) -> float | None:

@@ -1,8 +1,8 @@
 """Adaptive gradient clipping on real gradients: which units of a small NFNet are clipped, and what that prevents.
 
 Brock et al. 2021 (arXiv 2102.06171), Section 4. The network learns the orientation of noisy gratings by SGD with
-Nesterov momentum, in NumPy but for the gradients: ``nfnet.optim`` builds the same optimiser from optax, which the
-analysis does not need. A test holds the two together.
+Nesterov momentum, in NumPy but for the gradients: ``nfnet.optim.agc_sgd`` builds the same optimiser from optax, which
+the analysis does not need. A test holds the two together.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pandas as pd
 from jax import Array
 
 from nfnet import NFNet, NFNetConfig
-from nfnet.model import is_classifier
+from nfnet.models.nfnet import is_classifier
 from paper.experiment import Params, compiled, initial_parameters
 from paper.memory import remembered
 

@@ -16,8 +16,8 @@ import numpy as np
 from jax import Array
 from scipy.special import ndtr, ndtri
 
-from nfnet.compute import parameter_shapes
-from nfnet.model import is_classifier
+from nfnet.cost.nfnet import parameter_shapes
+from nfnet.models.nfnet import is_classifier
 
 __all__ = ["Params", "compiled", "initial_parameters"]
 

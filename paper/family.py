@@ -7,7 +7,8 @@ from typing import Literal
 
 import pandas as pd
 
-from nfnet import VARIANTS, compute
+from nfnet import VARIANTS
+from nfnet.cost import nfnet as compute
 from paper.memory import remembered
 from paper.results import MODELS
 

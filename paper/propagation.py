@@ -16,9 +16,9 @@ import pandas as pd
 from jax import Array
 
 from nfnet import NFNet, NFNetConfig
-from nfnet.layers import scaled_activation
-from nfnet.model import BlockConfig, find_variant
-from nfnet.signal import signal_propagation
+from nfnet.models.layers import scaled_activation
+from nfnet.models.nfnet import BlockConfig, find_variant
+from nfnet.models.signal import signal_propagation
 from paper.experiment import compiled, initial_parameters
 from paper.memory import remembered
 

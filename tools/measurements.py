@@ -102,7 +102,7 @@ def _range(speedup: dict[str, float] | None) -> str:
 
 def memory(variants: Sequence[str] = ("F0", "F1", "F3", "F7+"), resolution: int = 224) -> str:
     """The memory that training is expected to need, the largest batches, and what was measured."""
-    from nfnet.compute import largest_batch, training_bytes, variant_cost
+    from nfnet.cost.nfnet import largest_batch, training_bytes, variant_cost
 
     measured: dict[str, list[str]] = {}
     for path in sorted(RESULTS.glob("gpu_*.json")):

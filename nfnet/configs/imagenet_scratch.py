@@ -9,7 +9,7 @@ Expected: the top-1 accuracies of their Table 3. Not run here.
 
 from ml_collections import ConfigDict
 
-from nfnet.model import find_variant
+from nfnet.models.nfnet import find_variant
 
 RANDAUGMENT_MAGNITUDE = {"F0": 5.0, "F1": 10.0, "F2": 10.0}  # 15 for larger variants
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from nfnet.data.files import LARGEST, open_file, reason
 from nfnet.data.sources import Example
 from nfnet.errors import UserError, printable, unknown_name
+from nfnet.files import LARGEST, open_file, reason
 
 _FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from nfnet.data.files import list_folder, read_file, read_text_file, reason
 from nfnet.data.sources import Example, UnreadableExampleError
 from nfnet.errors import UserError, printable
+from nfnet.files import list_folder, read_file, read_text_file, reason
 
 _SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm")
 

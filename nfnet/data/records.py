@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nfnet.data.files import read_text_file, reason
 from nfnet.data.folder import decode
 from nfnet.data.sources import Example, UnreadableExampleError
 from nfnet.errors import UserError, printable
+from nfnet.files import read_text_file, reason
 
 _IMAGE_KEYS = ("image/encoded", "image")
 _LABEL_KEYS = ("label", "image/class/label")

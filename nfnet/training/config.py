@@ -31,7 +31,7 @@ class ModelConfig:
 
     Attributes:
         family: what kind of network it is.
-        variant: a name in `nfnet.model.VARIANTS` or `nfnet.vit.VIT_VARIANTS`.
+        variant: a name in `nfnet.models.nfnet.VARIANTS` or `nfnet.models.vit.VIT_VARIANTS`.
         num_classes: classes of the data.
         shape: fields of `NFNetConfig` or `ViTConfig` that differ from the variant, for networks of one's own.
         plus_width: which reading of an NFNet '+' variant.

@@ -40,7 +40,7 @@ def read_initial(path: Path, *, average: bool = True, allow_non_finite: bool = F
         UserError: nothing readable there.
     """
     if path.is_file():
-        from nfnet.pretrained import read_checkpoint
+        from nfnet.weights.load import read_checkpoint
 
         return Initial(read_checkpoint(path, allow_non_finite=allow_non_finite), printable(path))
     loaded = load_parameters(path, average=average)

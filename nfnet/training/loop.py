@@ -20,7 +20,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from nfnet.compute import count_parameters
+from nfnet.cost.nfnet import count_parameters
 from nfnet.data.augment import Augmentation
 from nfnet.data.pipeline import Batch, Schedule, TrainBatches
 from nfnet.data.sources import Source, check_classes, open_source

@@ -12,15 +12,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from nfnet.compute import count
+from nfnet.cost.nfnet import count
 from nfnet.errors import UserError, unknown_name
-from nfnet.model import NFNet, NFNetConfig, find_variant
-from nfnet.optim import agc_sgd, warmup_cosine
+from nfnet.models.nfnet import NFNet, NFNetConfig, find_variant
+from nfnet.models.vit import ViT, ViTConfig, find_vit_variant
+from nfnet.optim.agc_sgd import agc_sgd, warmup_cosine
 from nfnet.ranges import shown
 from nfnet.training.config import ModelConfig, OptimiserConfig
 from nfnet.training.state import Params
 from nfnet.training.step import Forward
-from nfnet.vit import ViT, ViTConfig, find_vit_variant
 
 Schedule = Callable[[Any], Any]
 
@@ -139,7 +139,7 @@ def make_schedule(config: OptimiserConfig, total_steps: int, steps_per_epoch: fl
     if warmup >= total_steps:
         raise UserError(f"The warm-up takes {warmup:g} of only {total_steps} steps: shorten it.")
     if config.schedule == "rsqrt":
-        from nfnet.vit_optim import rsqrt_schedule
+        from nfnet.optim.vit import rsqrt_schedule
 
         rsqrt: Schedule = rsqrt_schedule(
             config.learning_rate,
@@ -164,7 +164,7 @@ def _sgd(config: OptimiserConfig, schedule: Schedule) -> optax.GradientTransform
 
 
 def _adamw(config: OptimiserConfig, schedule: Schedule) -> optax.GradientTransformation:
-    from nfnet.vit_optim import adamw
+    from nfnet.optim.vit import adamw
 
     return adamw(
         schedule,
@@ -175,7 +175,7 @@ def _adamw(config: OptimiserConfig, schedule: Schedule) -> optax.GradientTransfo
 
 
 def _adafactor(config: OptimiserConfig, schedule: Schedule) -> optax.GradientTransformation:
-    from nfnet.vit_optim import adafactor
+    from nfnet.optim.vit import adafactor
 
     return adafactor(
         schedule,

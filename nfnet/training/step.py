@@ -14,10 +14,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from nfnet.data.mix import mix
 from nfnet.errors import UserError
-from nfnet.optim import ema_update
+from nfnet.optim.agc_sgd import ema_update
+from nfnet.optim.sam import ascend, ascent_rows, take_ascent_rows
 from nfnet.training.config import RunConfig
 from nfnet.training.losses import LOSSES, smooth_labels
-from nfnet.training.sam import ascend, ascent_rows, take_ascent_rows
 from nfnet.training.sharding import batch_sharding, replicated, state_sharding
 from nfnet.training.state import EvaluationSums, Params, StepMetrics, TrainState
 

@@ -92,7 +92,7 @@ def _same_but_tokens(stored: Any, array: Any) -> bool:
 
 
 def _resize(embedding: Any, tokens: int, with_class: bool) -> np.ndarray:
-    from nfnet.vit_pretrained import resize_position_embedding
+    from nfnet.weights.vit import resize_position_embedding
 
     side = math.isqrt(tokens - with_class)
     resized = resize_position_embedding(np.asarray(embedding), (side, side), with_class=with_class)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nfnet.compute import Cost
+from nfnet.cost.nfnet import Cost
 from paper.claims import Claim, Outcome, Verdict, verdict
 from paper.clipping import clipping
 from paper.family import PLUS_WIDTHS, PlusWidth, imagenet_variants, variant_cost

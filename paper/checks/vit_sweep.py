@@ -120,7 +120,7 @@ def leads_beyond_nfnets(claim: Claim, study: Study) -> Outcome:
     )
     return Outcome(
         verdict(bool(vit.error < nfnet.error and vit.low > nfnet.hours), caveat=True),
-        f"{vit.model} has an error of {vit.error:.2f}% after {vit.mid:,.0f} TPU-v4 core hours, {nfnet.model} "
+        f"{vit.model} has an error of {vit.error:.2f}% after {vit.mid:,.0f} TPU-v4 core hours, {nfnet.models.nfnet} "
         f"{nfnet.error:.2f}% with repeated augmentation and {plain.error:.2f}% without after {nfnet.hours:,.0f}.",
     )
 

@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.breakdown import KINDS, best_rate, by_kind, classify, kinds, least, main, profile
 from benchmarks.hlo import Work, work
-from nfnet import winograd
-from nfnet.convolution import conv
+from nfnet.kernels import winograd
+from nfnet.kernels.conv import conv
 
 PROGRAM = """HloModule jit_step
 

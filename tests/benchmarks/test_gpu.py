@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import gpu
 from benchmarks.driver import Worker
-from nfnet.compute import training_bytes, variant_cost
+from nfnet.cost.nfnet import training_bytes, variant_cost
 from nfnet.errors import UserError
 from tools import device_bundle, measurements
 

@@ -8,8 +8,8 @@ from support import golden
 from support.networks import MICRO, TINY, abstract_parameters, network
 
 from nfnet import UserError
-from nfnet.compute import Work, count, count_parameters, variant_cost
-from nfnet.convolution import conv
+from nfnet.cost.nfnet import Work, count, count_parameters, variant_cost
+from nfnet.kernels.conv import conv
 
 MACS = golden.read_json("macs_official_counter_1000_classes.json")
 COUNTS = golden.read_json("manifests/counts.json")

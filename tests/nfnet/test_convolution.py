@@ -7,7 +7,7 @@ import pytest
 from jax import export, lax
 from support.networks import full_jit, quick_jit
 
-from nfnet.convolution import conv
+from nfnet.kernels.conv import conv
 
 # kernel, stride, groups, channels, filters, height, width
 SHAPES = [

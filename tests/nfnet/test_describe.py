@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nfnet.compute import variant_cost
+from nfnet.cost.nfnet import variant_cost
 from nfnet.describe import main
 
 

@@ -14,8 +14,8 @@ from support.networks import MICRO, TINY, abstract_parameters, network
 
 import nfnet
 from nfnet import VARIANTS, NFNetConfig, UserError
-from nfnet.layers import WSConv2D
-from nfnet.model import find_variant
+from nfnet.models.layers import WSConv2D
+from nfnet.models.nfnet import find_variant
 from nfnet.ranges import kinds_of
 
 

@@ -12,7 +12,7 @@ from scipy import integrate, stats
 from support import golden
 from support.networks import full_jit, quick_jit
 
-from nfnet.layers import (
+from nfnet.models.layers import (
     ACTIVATIONS,
     SqueezeExcite,
     StochDepth,
@@ -22,7 +22,7 @@ from nfnet.layers import (
     scaled_activation,
     standardize,
 )
-from nfnet.model import BlockConfig, NFBlock
+from nfnet.models.nfnet import BlockConfig, NFBlock
 
 LAYERS = np.load(golden.GOLDEN / "layers.npz")
 CONVOLUTIONS = sorted({key.split(":")[0] for key in LAYERS if key.startswith("ws_")})

@@ -6,7 +6,7 @@ from support import golden
 from support.networks import MICRO, abstract_parameters, network
 
 from nfnet import VARIANTS
-from nfnet.model import find_variant
+from nfnet.models.nfnet import find_variant
 
 COUNTS = golden.read_json("manifests/counts.json")
 BLOCKS = golden.read_json("block_tables.json")

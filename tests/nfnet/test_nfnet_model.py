@@ -13,7 +13,7 @@ from support import golden
 from support.networks import TINY, abstract_parameters, full_jit, network, quick_jit
 
 from nfnet import NFNet
-from nfnet.compute import variant_cost
+from nfnet.cost.nfnet import variant_cost
 
 SIDE, BATCH, CLASSES = 16, 4, 5
 PARAMS = golden.make_parameters(

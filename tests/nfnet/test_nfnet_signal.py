@@ -10,9 +10,9 @@ from support import golden
 from support.networks import MICRO, network, quick_jit
 
 from nfnet import NFNet, NFNetConfig
-from nfnet.layers import WSConv2D
-from nfnet.model import BlockConfig, NFBlock
-from nfnet.signal import signal_propagation
+from nfnet.models.layers import WSConv2D
+from nfnet.models.nfnet import BlockConfig, NFBlock
+from nfnet.models.signal import signal_propagation
 
 
 def observer(num_classes, config):

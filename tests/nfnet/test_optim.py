@@ -13,7 +13,7 @@ from support import golden
 from support.networks import TINY, abstract_parameters, network, quick_jit
 
 from nfnet import UserError
-from nfnet.optim import agc_sgd, ema_decay, ema_update, is_clipped, is_decayed, warmup_cosine
+from nfnet.optim.agc_sgd import agc_sgd, ema_decay, ema_update, is_clipped, is_decayed, warmup_cosine
 
 OPTIM = np.load(golden.GOLDEN / "optim_agc.npz")
 META = json.loads(str(OPTIM["meta"]))
@@ -90,7 +90,7 @@ def test_the_trajectory_shows_a_wrong_setting(mistake):
 
 @pytest.mark.parametrize("mask", ["is_clipped", "is_decayed"])
 def test_the_trajectory_shows_a_wrong_mask(mask, monkeypatch):
-    monkeypatch.setattr(f"nfnet.optim.{mask}", lambda params: jax.tree.map(lambda _: True, params))
+    monkeypatch.setattr(f"nfnet.optim.agc_sgd.{mask}", lambda params: jax.tree.map(lambda _: True, params))
     assert trajectory_error(jnp.float32) > 5e-6
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from support.networks import full_jit
 
-from nfnet.layers import gelu_tanh
-from nfnet.ordering import late, lean, once, tied
+from nfnet.kernels.ordering import late, lean, once, tied
+from nfnet.models.layers import gelu_tanh
 
 
 def product(x, w):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from jax import lax
 from support.networks import quick_jit
 
-from nfnet import patches
-from nfnet.convolution import conv
+from nfnet.kernels import patches
+from nfnet.kernels.conv import conv
 
 
 def reference(x, w, stride, groups):

@@ -13,7 +13,7 @@ from support import golden
 from support.networks import abstract_parameters, network, quick_jit
 
 from nfnet import NFNetConfig, UserError
-from nfnet.pretrained import from_timm, load_checkpoint, merge, timm_config
+from nfnet.weights.load import from_timm, load_checkpoint, merge, timm_config
 
 FILES = golden.GOLDEN.parent / "pretrained"
 TINY_CHECKPOINT = NFNetConfig(

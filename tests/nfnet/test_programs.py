@@ -14,8 +14,8 @@ from support.programs import Operation, operations
 from support.tiny_runs import ROOT, environment
 
 from nfnet import NFNetConfig
-from nfnet.compute import largest_batch, training_bytes, variant_cost
-from nfnet.model import find_variant
+from nfnet.cost.nfnet import largest_batch, training_bytes, variant_cost
+from nfnet.models.nfnet import find_variant
 from nfnet.training.step import compiler_options
 
 BATCH = 6  # no other axis of these networks has this length

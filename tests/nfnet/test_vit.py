@@ -17,11 +17,11 @@ from support.vits import SHALLOW, TINY, abstract_vit_parameters, quick_jit, rand
 
 import nfnet
 from nfnet import VIT_VARIANTS, UserError, ViT, ViTConfig
-from nfnet.compute import count
+from nfnet.cost.nfnet import count
+from nfnet.cost.vit import vit_cost
+from nfnet.models.vit import sincos2d
 from nfnet.ranges import kinds_of
-from nfnet.vit import sincos2d
-from nfnet.vit_compute import vit_cost
-from nfnet.vit_pretrained import from_big_vision
+from nfnet.weights.vit import from_big_vision
 
 SIDE = TINY.resolution
 few = settings(deadline=None, derandomize=True, max_examples=8)

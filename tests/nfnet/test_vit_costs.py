@@ -11,9 +11,9 @@ import pytest
 from support.vits import HEADS, TINY, abstract_vit_parameters, vit_network
 
 from nfnet import VIT_VARIANTS, UserError
-from nfnet.compute import count, count_parameters
+from nfnet.cost.nfnet import count, count_parameters
+from nfnet.cost.vit import vit_cost
 from nfnet.describe import main as describe
-from nfnet.vit_compute import vit_cost
 
 DATA = Path(__file__).resolve().parents[2] / "paper" / "data"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.vits import SHALLOW, quick_jit, vit_network
 
 from nfnet import UserError
-from nfnet.vit_optim import (
+from nfnet.optim.vit import (
     adafactor,
     adamw,
     alabdulmohsin2023_pretraining,

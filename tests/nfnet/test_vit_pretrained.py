@@ -9,8 +9,8 @@ from support.reference_vit import make_big_vision_arrays, with_old_names
 from support.vits import HEADS, TINY, abstract_vit_parameters, vit_network
 
 from nfnet import UserError
-from nfnet.pretrained import load_checkpoint
-from nfnet.vit_pretrained import (
+from nfnet.weights.load import load_checkpoint
+from nfnet.weights.vit import (
     fit_positions,
     from_big_vision,
     from_timm_vit,

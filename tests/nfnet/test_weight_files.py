@@ -19,9 +19,9 @@ import safetensors.numpy
 from support.tiny_runs import ROOT, environment
 
 from nfnet import UserError
-from nfnet.pickles import read_pickle
-from nfnet.pretrained import convert, read_checkpoint
-from nfnet.vit_pretrained import fit_positions
+from nfnet.weights.load import convert, read_checkpoint
+from nfnet.weights.pickles import read_pickle
+from nfnet.weights.vit import fit_positions
 
 WEIGHTS = np.random.default_rng(0).normal(size=(5, 32)).astype(np.float32)
 

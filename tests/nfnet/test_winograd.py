@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from jax import lax
 from support.networks import quick_jit
 
-from nfnet import winograd
-from nfnet.convolution import conv
-from nfnet.layers import gelu_tanh
+from nfnet.kernels import winograd
+from nfnet.kernels.conv import conv
+from nfnet.models.layers import gelu_tanh
 
 
 def direct(x, w, groups):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nfnet.compute import variant_cost
+from nfnet.cost.nfnet import variant_cost
 from paper.checks import architecture
 from paper.claims import Verdict, evaluate, load_claims
 from paper.clipping import clipping

@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from nfnet import NFNet
-from nfnet.optim import agc_sgd, is_clipped
+from nfnet.optim.agc_sgd import agc_sgd, is_clipped
 from paper import clipping as module
 from paper.clipping import CLIPPING, EPS, LEARNING_RATE, clip, clipping, gratings, unit_norms, update
 from paper.experiment import compiled, initial_parameters

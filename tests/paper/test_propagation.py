@@ -9,8 +9,8 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from nfnet import VARIANTS, NFNet, NFNetConfig
-from nfnet.layers import scaled_activation
-from nfnet.model import BlockConfig, NFBlock
+from nfnet.models.layers import scaled_activation
+from nfnet.models.nfnet import BlockConfig, NFBlock
 from paper.experiment import compiled, initial_parameters
 from paper.propagation import (
     INPUTS,

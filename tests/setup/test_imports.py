@@ -85,12 +85,12 @@ def test_notebooks_import_no_training() -> None:
 @pytest.mark.parametrize(
     ("source", "module", "layer"),
     [
-        ("import paper", "nfnet.model", "nfnet"),
-        ("from paper.results import load", "nfnet.model", "nfnet"),
+        ("import paper", "nfnet.models.nfnet", "nfnet"),
+        ("from paper.results import load", "nfnet.models.nfnet", "nfnet"),
         ("def f():\n    import figures.figure1", "paper.tables", "paper"),
         ("from importlib import import_module\nimport_module('figures')", "paper.tables", "paper"),
         ("import importlib\nimportlib.import_module('figures')", "paper.tables", "paper"),
-        ("from support import golden", "nfnet.model", "nfnet"),
+        ("from support import golden", "nfnet.models.nfnet", "nfnet"),
         ("import nfnet.train", "__main__", "notebooks"),
         ("from nfnet import study", "__main__", "notebooks"),
         ("from nfnet.training.loop import run", "__main__", "notebooks"),
@@ -103,7 +103,7 @@ def test_wrong_imports_are_seen(source: str, module: str, layer: str) -> None:
 @pytest.mark.parametrize(
     ("source", "module", "layer"),
     [
-        ("from . import layers\nfrom .data import digits\nimport jax", "nfnet.model", "nfnet"),
+        ("from . import layers\nfrom .data import digits\nimport jax", "nfnet.models.nfnet", "nfnet"),
         ("import nfnet\nfrom paper.results import load", "paper.claims", "paper"),
         ("from nfnet import VARIANTS\nfrom paper import results\nimport figures", "__main__", "notebooks"),
     ],

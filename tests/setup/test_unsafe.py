@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("nfnet", "paper", "figures", "benchmarks", "tools", "notebooks")
-READER = ROOT / "nfnet" / "pickles.py"
+READER = ROOT / "nfnet" / "weights" / "pickles.py"
 MODULES = {"pickle", "_pickle", "cPickle", "dill", "shelve", "marshal", "joblib", "cloudpickle"}
 FUNCTIONS = {"read_pickle", "to_pickle"}
 
@@ -23,7 +23,7 @@ def unsafe(source: str) -> set[str]:
                 found |= {alias.name for alias in names if alias.name.split(".")[0] in MODULES}
             case ast.ImportFrom(module=str(origin), level=0) if origin.split(".")[0] in MODULES:
                 found.add(origin)
-            case ast.ImportFrom(module=origin, names=names) if origin != "nfnet.pickles":
+            case ast.ImportFrom(module=origin, names=names) if origin != "nfnet.weights.pickles":
                 found |= {alias.name for alias in names if alias.name in MODULES | FUNCTIONS}
             case ast.Attribute(attr=name) if name in MODULES | FUNCTIONS:
                 found.add(name)
@@ -80,7 +80,7 @@ def test_unsafe_sources_are_seen(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["from nfnet.pickles import read_pickle", "np.load(file, allow_pickle=False)", "pickle = 1"]
+    "source", ["from nfnet.weights.pickles import read_pickle", "np.load(file, allow_pickle=False)", "pickle = 1"]
 )
 def test_safe_sources_are_not(source: str) -> None:
     assert not unsafe(source)

@@ -19,7 +19,7 @@ import safetensors.numpy
 from hypothesis import HealthCheck, Phase, given, settings
 
 from nfnet import UserError
-from nfnet.pretrained import read_checkpoint
+from nfnet.weights.load import read_checkpoint
 
 LEEWAY = 200 * 2**20
 PARAMS = {"NFNet/~/linear": {"w": np.ones((4, 3), np.float32), "b": np.arange(3, dtype=">f8")}}

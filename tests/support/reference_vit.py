@@ -1,6 +1,6 @@
 """A Vision Transformer in NumPy, image by image and head by head, on parameters named as in big_vision's files.
 
-Written from the equations of Dosovitskiy et al. 2021 and Zhai et al. 2022 alone, as a second opinion on nfnet.vit.
+Written from the equations of Dosovitskiy et al. 2021 and Zhai et al. 2022 alone, as a second opinion on ours.
 """
 
 import numpy as np

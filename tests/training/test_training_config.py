@@ -10,12 +10,12 @@ from support.tiny_runs import CONFIG, ROOT, tiny, write_config
 from nfnet.data.sources import SOURCES
 from nfnet.errors import UserError
 from nfnet.ranges import kinds_of
+from nfnet.studies.sweep import Trial, load_study, run_arguments
 from nfnet.training import recipe
 from nfnet.training.config import RunConfig, from_mapping, load_config, settings_help
 from nfnet.training.losses import LOSSES
 from nfnet.training.recipe import make_network, make_optimiser, make_schedule, parameter_shapes
 from nfnet.training.step import StepConfig
-from nfnet.training.sweep import Trial, load_study, run_arguments
 
 CONFIGS = sorted(p for p in (ROOT / "nfnet/configs").glob("*.py") if p.name != "__init__.py")
 STUDIES = sorted((ROOT / "nfnet/configs/studies").glob("*.toml"))

@@ -10,10 +10,10 @@ from support.tiny_runs import ROOT, tiny
 
 from nfnet.data.pipeline import Schedule
 from nfnet.errors import UserError
+from nfnet.optim.sam import ascend, ascent_rows, take_ascent_rows
 from nfnet.training import recipe
 from nfnet.training.config import load_config
 from nfnet.training.losses import LOSSES, smooth_labels
-from nfnet.training.sam import ascend, ascent_rows, take_ascent_rows
 from nfnet.training.sharding import make_mesh, put_batch, state_sharding
 from nfnet.training.state import EvaluationSums
 from nfnet.training.step import StepConfig, init_state, make_evaluation_step, make_train_step

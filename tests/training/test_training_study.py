@@ -8,8 +8,8 @@ from support.tiny_runs import tiny, write_config
 
 from nfnet import study as command
 from nfnet.errors import UserError
-from nfnet.training.executors import in_process, slurm, subprocesses
-from nfnet.training.sweep import (
+from nfnet.studies.executors import in_process, slurm, subprocesses
+from nfnet.studies.sweep import (
     LearningRates,
     Study,
     Trial,

@@ -23,7 +23,7 @@ import numpy as np
 import safetensors
 
 from nfnet.errors import UserError, printable
-from nfnet.pickles import read_pickle
+from nfnet.weights.pickles import read_pickle
 
 __all__ = ["Arrays", "State", "read_weights", "refuse_non_finite"]
 

@@ -1,7 +1,7 @@
 """NFNets: normalizer-free residual networks (Brock, De, Smith and Simonyan 2021, arXiv 2102.06171).
 
 From top to bottom: what a network is made of (`NFNetConfig`), its block, the network, and at the end the
-table of published variants. The layers are in nfnet/layers.py.
+table of published variants. The layers are in nfnet/models/layers.py.
 
     network = hk.transform(lambda images, is_training: NFNet(1000, "F0")(images, is_training))
     params = network.init(rng, images, True)
@@ -27,7 +27,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from nfnet.errors import UserError, unknown_name
-from nfnet.layers import (
+from nfnet.kernels.ordering import once
+from nfnet.models.layers import (
     ACTIVATIONS,
     Linear,
     SqueezeExcite,
@@ -39,7 +40,6 @@ from nfnet.layers import (
     scaled_activation,
     spatial_mean,
 )
-from nfnet.ordering import once
 from nfnet.ranges import CLASSES, RATE, Range, check_fields, check_value, shown
 
 PlusWidth = Literal["published", "released"]
@@ -65,8 +65,8 @@ class BlockConfig:
         stride: 2 where a stage halves the resolution, else 1.
         beta: 1 / expected standard deviation of the input.
         alpha: Share of the branch that is added to the shortcut.
-        activation: See `nfnet.layers.ACTIVATIONS`.
-        floor: See `nfnet.layers.standardize`.
+        activation: See `nfnet.models.layers.ACTIVATIONS`.
+        floor: See `nfnet.models.layers.standardize`.
     """
 
     in_channels: int
@@ -105,8 +105,8 @@ class NFNetConfig:
         stem_strides: Strides of all stem convolutions.
         final_ratio: Channels of the last 1x1 convolution as a multiple of the last stage's width.
         alpha: Share of each residual branch that is added to its shortcut.
-        activation: A name in `nfnet.layers.ACTIVATIONS`.
-        floor: How weight standardization avoids dividing by zero; see `nfnet.layers.standardize`.
+        activation: A name in `nfnet.models.layers.ACTIVATIONS`.
+        floor: How weight standardization avoids dividing by zero; see `nfnet.models.layers.standardize`.
         dropout_rate: Dropout on the pooled features in training.
         stochastic_depth_rate: Rate L of stochastic depth: block i of n is dropped with probability L * i / n.
         train_resolution: Side in pixels of training images in Brock et al. 2021.

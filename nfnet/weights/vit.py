@@ -2,7 +2,7 @@
 
 Both converters return {module: {name: array}} with the names and shapes of `nfnet.ViT`. Arrays are reshaped,
 transposed and joined, never approximated; `fit_positions` interpolates the position embedding where the network has
-another resolution. `nfnet.pretrained.load_checkpoint` does all of it for a file.
+another resolution. `nfnet.weights.load.load_checkpoint` does all of it for a file.
 
 timm's networks use the exact form of GELU: build `dataclasses.replace(VIT_VARIANTS["S/16"], gelu="erf")` for them.
 """

@@ -15,7 +15,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from nfnet.errors import UserError
-from nfnet.model import is_classifier
+from nfnet.models.nfnet import is_classifier
 
 Mask = Mapping[str, Mapping[str, bool]]
 Tree = TypeVar("Tree")

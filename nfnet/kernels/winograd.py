@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
-from nfnet.ordering import late
+from nfnet.kernels.ordering import late
 
 # Transforms of tiles, filters and results: rows of B^T, G and A^T, with the last rows of B^T and A^T negated, so that
 # each combination has a part to start from.

@@ -20,8 +20,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from nfnet.errors import UserError
-from nfnet.model import is_classifier
-from nfnet.optim import warmup_cosine
+from nfnet.models.nfnet import is_classifier
+from nfnet.optim.agc_sgd import warmup_cosine
 
 
 def rsqrt_schedule(

@@ -1,4 +1,4 @@
-"""Parameters, multiply-adds and activations of Vision Transformers, counted by `nfnet.compute`.
+"""Parameters, multiply-adds and activations of Vision Transformers, counted by `nfnet.cost.nfnet`.
 
 Tables of Vision Transformers print FLOPs = 2 x multiply-adds (Zhai et al. 2022, Table 2; Alabdulmohsin et al. 2023,
 Table 1), those of NFNets multiply-adds. Table 2 describes networks with the head "gap", without their classifier, at
@@ -12,8 +12,8 @@ from functools import lru_cache
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from nfnet.compute import Cost, StageCost, Traced, total_cost, trace
-from nfnet.vit import EncoderBlock, Head, PositionEmbedding, ViT, ViTConfig, find_vit_variant
+from nfnet.cost.nfnet import Cost, StageCost, Traced, total_cost, trace
+from nfnet.models.vit import EncoderBlock, Head, PositionEmbedding, ViT, ViTConfig, find_vit_variant
 
 
 def vit_cost(

@@ -18,11 +18,11 @@ numbers, comes row-major.
 The library that XLA's CPU backend hands convolutions to keeps to one thread where few channels go in or come out, as
 in the stem; it declines those whose output is larger than their input, and these XLA computes with all threads. So
 where images keep their size, one row more than asked for is computed and dropped, in both directions. Where many
-channels meet, nfnet/winograd.py needs fewer multiplications; nfnet/patches.py has the gradient of other 3x3 filters.
-The gradient of few channels through a stride is computed apart for even and odd pixels; XLA would spread them among
+channels meet, nfnet/kernels/winograd.py needs fewer multiplications; nfnet/kernels/patches.py has the gradient of other
+3x3 filters. The gradient of few channels through a stride is computed apart for even and odd pixels; XLA would spread them among
 zeros and multiply those too. docs/performance.md has the measurements.
 
-What a backward pass keeps, and when it computes what, is the matter of nfnet/ordering.py.
+What a backward pass keeps, and when it computes what, is the matter of nfnet/kernels/ordering.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,8 +36,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Float
 
-from nfnet import patches, winograd
-from nfnet.ordering import Bilinear, Function, lean, tied
+from nfnet.kernels import patches, winograd
+from nfnet.kernels.ordering import Bilinear, Function, lean, tied
 
 Shape = tuple[int, ...]
 

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from nfnet.layers import StochDepth, WSConv2D
-from nfnet.model import NFBlock, NFNet
+from nfnet.models.layers import StochDepth, WSConv2D
+from nfnet.models.nfnet import NFBlock, NFNet
 
 
 class Signal(NamedTuple):

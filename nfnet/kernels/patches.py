@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from nfnet.ordering import once
+from nfnet.kernels.ordering import once
 
 _SIDE = 3
 # With fewer channels a group, such as those of an image, the copies take longer than the convolution.

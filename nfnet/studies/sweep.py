@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from nfnet.data.files import read_text_file
 from nfnet.errors import UserError, printable
+from nfnet.files import read_text_file
 from nfnet.ranges import Range, check_fields, check_value, shown
 from nfnet.training.config import EPOCHS, LEARNING_RATE, find_setting, from_mapping
 from nfnet.training.run_log import LOG, read_run_log

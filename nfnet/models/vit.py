@@ -28,7 +28,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from nfnet.errors import UserError, unknown_name
-from nfnet.layers import StochDepth, parameter_dtype
+from nfnet.models.layers import StochDepth, parameter_dtype
 from nfnet.ranges import CLASSES, RATE, Range, check_fields, check_value, shown
 
 GELU = Literal["tanh", "erf"]

@@ -16,9 +16,9 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from nfnet.convolution import conv, product
 from nfnet.errors import UserError, unknown_name
-from nfnet.ordering import late
+from nfnet.kernels.conv import conv, product
+from nfnet.kernels.ordering import late
 
 Activation = Callable[[Array], Array]
 VarianceFloor = Literal["clamp", "add"]
@@ -215,24 +215,36 @@ class WSConv2D(hk.Module):
 class Linear(hk.Module):
     """A linear layer with the parameters of `hk.Linear`, w [channels, filters] and b [filters]."""
 
-    def __init__(self, filters: int, w_init: hk.initializers.Initializer | None = None, name: str | None = None):
+    def __init__(
+        self,
+        filters: int,
+        *,
+        w_init: hk.initializers.Initializer | None = None,
+        b_init: hk.initializers.Initializer = jnp.zeros,
+        name: str | None = None,
+    ):
         """Configures the layer.
 
         Args:
             filters: Number of outputs.
             w_init: Initializer of w; as in `hk.Linear`, a truncated normal of variance 1 / channels by default.
+            b_init: Initializer of b.
             name: Haiku module name.
         """
         super().__init__(name=name)
         self.filters = filters
         self.w_init = w_init
+        self.b_init = b_init
 
-    def __call__(self, x: Float[Array, "batch channels"]) -> Float[Array, "batch filters"]:
+    def __call__(self, x: Float[Array, "*axes channels"]) -> Float[Array, "*axes filters"]:
         """Returns x w + b."""
-        init = self.w_init or hk.initializers.TruncatedNormal(1 / math.sqrt(x.shape[-1]))
-        w = hk.get_parameter("w", (x.shape[-1], self.filters), x.dtype, init)
-        b = hk.get_parameter("b", (self.filters,), x.dtype, jnp.zeros)
-        return product(x, w) + b
+        *axes, channels = x.shape
+        dtype = parameter_dtype(x.dtype)
+        init = self.w_init or hk.initializers.TruncatedNormal(1 / math.sqrt(channels))
+        w = hk.get_parameter("w", (channels, self.filters), dtype, init)
+        b = hk.get_parameter("b", (self.filters,), dtype, self.b_init)
+        y = product(x.reshape(-1, channels), w.astype(x.dtype)).reshape(*axes, self.filters)
+        return (y + b).astype(x.dtype)  # as in WSConv2D: the bias's gradient is a sum at its own precision
 
 
 class SqueezeExcite(hk.Module):

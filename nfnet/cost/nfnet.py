@@ -22,9 +22,9 @@ from jax import Array
 from jax.extend import core
 from jax.typing import DTypeLike
 
-from nfnet.convolution import plain_form
 from nfnet.errors import UserError
-from nfnet.model import BlockConfig, NFBlock, NFNet, NFNetConfig, PlusWidth, find_variant
+from nfnet.kernels.conv import plain_form
+from nfnet.models.nfnet import BlockConfig, NFBlock, NFNet, NFNetConfig, PlusWidth, find_variant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +152,7 @@ def variant_cost(
     Args:
         variant: A name in `nfnet.VARIANTS` or a configuration.
         resolution: Side of the image in pixels.
-        plus_width: Which reading of a '+' variant; see `nfnet.model.find_variant`.
+        plus_width: Which reading of a '+' variant; see `nfnet.models.nfnet.find_variant`.
         num_classes: Number of logits.
         dtype: Type of the activations, for their size in bytes.
 

@@ -4,10 +4,10 @@
     checkpoint = load_checkpoint("F0_haiku.npz", params)
     logits = network.apply(checkpoint.params, None, images, False)["logits"]
 
-Formats are known by their contents (nfnet/weight_files.py). The released files F0 to F6 are pickles of
-{module: {name: array}}, in spite of their suffix; nfnet/pickles.py reads them without running anything that they
-ask for. timm's state dicts, and the ViTs of big_vision and vision_transformer, are read from .safetensors or
-.npz files; nfnet/vit_pretrained.py says how ViTs become ours.
+Formats are known by their contents (nfnet/weights/files.py). The released files F0 to F6 are pickles of
+{module: {name: array}}, in spite of their suffix; nfnet/weights/pickles.py reads them without running anything
+that they ask for. timm's state dicts, and the ViTs of big_vision and vision_transformer, are read from .safetensors or
+.npz files; nfnet/weights/vit.py says how ViTs become ours.
 
 timm's networks are not quite the same function: they use the exact GELU and another floor under the
 variance in weight standardization, which changes the logits of F0 by about 2%. `timm_config` builds the
@@ -25,9 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from nfnet.errors import UserError, printable
-from nfnet.model import NFNetConfig, find_variant, is_classifier
-from nfnet.vit_pretrained import fit_positions, from_big_vision, from_timm_vit, is_big_vision, is_timm_vit
-from nfnet.weight_files import Arrays, State, read_weights, refuse_non_finite
+from nfnet.models.nfnet import NFNetConfig, find_variant, is_classifier
+from nfnet.weights.files import Arrays, State, read_weights, refuse_non_finite
+from nfnet.weights.vit import fit_positions, from_big_vision, from_timm_vit, is_big_vision, is_timm_vit
 
 _OTHER_NETWORK = "build the network that the file belongs to"
 

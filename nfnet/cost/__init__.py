@@ -1,0 +1,1 @@
+"""Parameters, multiply-adds and memory of networks, counted from abstract shapes."""

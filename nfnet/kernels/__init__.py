@@ -1,0 +1,1 @@
+"""Operations behind one contract: a plain form, and one that XLA's CPU backend computes well."""

@@ -1,0 +1,1 @@
+"""Networks in plain Haiku, and the table of their families."""

@@ -1,0 +1,1 @@
+"""Optimisers, schedules and averages, as optax transformations."""
