@@ -164,9 +164,9 @@ def _main(arguments: Sequence[str] | None) -> int:
     line.add_argument("--batch", type=positive, default=8, help="images a step (%(default)s)")
     line.add_argument("--steps", type=positive, default=3, help="steps to take the mean of (%(default)s)")
     options = line.parse_args(arguments)
-    from nfnet.cost.nfnet import variant_cost
+    from nfnet.cost.cost import network_cost
 
-    variant_cost(options.variant, options.resolution)  # names an unknown variant before the work
+    network_cost(options.variant, options.resolution)  # names an unknown variant before the work
     if not hasattr(os, "sched_setaffinity"):
         raise UserError("This system cannot keep a process on one core: run benchmarks.breakdown on Linux.")
     # Before JAX starts its threads: on one core nothing overlaps.

@@ -11,7 +11,7 @@ def main() -> None:
     start = time.perf_counter()
     from functools import cached_property
 
-    from paper.scaling import ScalingFits
+    from paper.fits.scaling import ScalingFits
     from paper.study import Study
 
     imported = time.perf_counter()

@@ -26,9 +26,9 @@ from benchmarks.machine import describe
 from benchmarks.model import FLOPS_PER_MAC
 from benchmarks.report import RESULTS, emit, parser, positive, run, say
 from benchmarks.timing import Summary, summary
-from nfnet.cost.nfnet import variant_cost
+from nfnet.cost.cost import network_cost
+from nfnet.kernels import standardize
 from nfnet.kernels.conv import conv
-from nfnet.models.layers import standardize
 
 __all__ = ["POINTWISE", "SPATIAL", "STANDARDIZATION", "main"]
 
@@ -295,7 +295,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         # The value reads weights twice and writes them; the gradient reads weights and cotangent twice and writes.
         floors = {"value": 3 * w.nbytes / bandwidth, "input gradient": 5 * w.nbytes / bandwidth}
         rows += _rows(name, STANDARDIZATION, (w, jnp.ones(shape[-1])), floors, options.rounds)
-    macs = _BATCH * variant_cost("F0", _RESOLUTION).macs
+    macs = _BATCH * network_cost("F0", _RESOLUTION).macs
     record: dict[str, Any] = {
         "benchmark": "formulations",
         "machine": describe() | {"device_kind": jax.devices()[0].device_kind},

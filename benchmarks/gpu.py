@@ -134,9 +134,9 @@ def waves(networks: Sequence[str], resolution: int, implementations: tuple[str, 
 
 def fitting_batch(case: Case, memory: int, largest: int, remat: bool = False) -> int:
     """Returns the batch found by doubling: the last at which the programs of a case are expected to fit together."""
-    from nfnet.cost.nfnet import training_bytes, variant_cost
+    from nfnet.cost.cost import network_cost, training_bytes
 
-    cost = variant_cost(case.network, case.resolution)
+    cost = network_cost(case.network, case.resolution)
     needs = sum(_NEEDS[name] for name in case.implementations)
     batch = 1
     while 2 * batch <= largest and needs * training_bytes(cost, 2 * batch, remat=remat) <= _SHARE * memory:
@@ -330,11 +330,11 @@ def _main(arguments: Sequence[str] | None) -> int:
     if options.released is not None and not (options.released / "nfnets" / "nfnet.py").is_file():
         raise UserError(f"--released {options.released} holds no nfnets/nfnet.py: pass the folder above nfnets/.")
     options.released = None if options.released is None else str(options.released.resolve())
-    from nfnet.cost.nfnet import variant_cost
+    from nfnet.cost.cost import network_cost
 
     networks = options.networks.split(",")
     for name in networks:
-        variant_cost(name, options.resolution)  # names an unknown variant before any worker starts
+        network_cost(name, options.resolution)  # names an unknown variant before any worker starts
     implementations = ("ours", *(("released",) if options.released else ()))
     implementations += ("timm compile",) if options.timm_python else ()
     matmul = {"implementation": "matmul", "dtype": "bfloat16"}

@@ -162,11 +162,11 @@ def _main(arguments: Sequence[str] | None) -> int:
         raise UserError(f"--modes is {options.modes!r}: give train, forward, or train,forward.")
     if options.released is not None and not (options.released / "nfnets" / "nfnet.py").is_file():
         raise UserError(f"--released {options.released} holds no nfnets/nfnet.py: pass the folder above nfnets/.")
-    from nfnet.cost.nfnet import variant_cost
+    from nfnet.cost.cost import network_cost
 
     resolution = options.resolution or (32 if options.micro else 192)
     if not options.micro:
-        variant_cost(options.variant, resolution)  # names an unknown variant before any worker starts
+        network_cost(options.variant, resolution)  # names an unknown variant before any worker starts
     settings = {
         "network": MICRO if options.micro else options.variant,
         "resolution": resolution,

@@ -20,7 +20,7 @@ from benchmarks.report import RESULTS, emit, parser, positive, run, say
 from benchmarks.timing import summary
 
 if TYPE_CHECKING:
-    from nfnet.data.sources import Source
+    from nfnet.data.source import Source
 
 __all__ = ["main", "make_jpegs", "rates"]
 
@@ -46,11 +46,12 @@ def rates(
 ) -> list[float]:
     """Returns images a second, batch by batch after two that fill the buffers."""
     from nfnet.data.augment import Augmentation
-    from nfnet.data.pipeline import Schedule, TrainBatches
+    from nfnet.data.pipeline import Reading, Schedule, TrainBatches
 
     epochs = (rounds + 2) * batch / len(source)
     augmentation = Augmentation(size, randaugment_layers=layers, randaugment_magnitude=5.0 if layers else 0.0)
-    batches = TrainBatches(source, Schedule(len(source), epochs, batch), augmentation, workers=workers, threads=threads)
+    reading = Reading(workers=workers, threads=threads)
+    batches = TrainBatches(source, Schedule(len(source), epochs, batch), augmentation, reading)
     try:
         for _ in range(2):
             next(batches)
@@ -75,12 +76,12 @@ def _main(arguments: Sequence[str] | None) -> int:
     options = line.parse_args(arguments)
     import numpy as np
 
-    from nfnet.cost.nfnet import variant_cost
+    from nfnet.cost.cost import network_cost
     from nfnet.data.arrays import ArraySource
     from nfnet.data.folder import image_folder
 
     if not options.micro:
-        variant_cost(options.variant, options.resolution)
+        network_cost(options.variant, options.resolution)
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "train"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 from tabulate import tabulate
 
 from nfnet.errors import UserError
+from paper.files import write_files
 
 __all__ = ["RESULTS", "emit", "parser", "positive", "run", "say", "write_json"]
 
@@ -47,14 +46,7 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
         UserError: If it cannot be written.
     """
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
-            file.write(text)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): pass another --out.") from None
+    write_files({path: text.encode()})
 
 
 def emit(path: Path, record: dict[str, Any], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -57,13 +57,13 @@ def _main(arguments: Sequence[str] | None) -> int:
         if sweep not in SWEEPS:
             raise unknown_name("sweep", sweep, SWEEPS)
     from nfnet import NFNetConfig
-    from nfnet.cost.nfnet import variant_cost
+    from nfnet.cost.cost import network_cost
     from nfnet.models.nfnet import find_variant
 
     base = {"implementation": "ours", "mode": "train", "network": MICRO, "classes": 10, "dtype": "float32"}
     base |= {"batch": options.batch, "resolution": options.resolution}
     tuples: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in MICRO.items()}
-    variant_cost(NFNetConfig(**tuples), options.resolution)  # an image that is too small is named before work starts
+    network_cost(NFNetConfig(**tuples), options.resolution)  # an image that is too small is named before work starts
     results: list[dict[str, Any]] = []
     device_kind = ""
     for sweep in sweeps:

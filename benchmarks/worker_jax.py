@@ -18,8 +18,8 @@ import optax
 
 from benchmarks.protocol import serve
 from nfnet import NFNet, NFNetConfig
-from nfnet.cost.nfnet import variant_cost
-from nfnet.optim.agc_sgd import agc_sgd
+from nfnet.cost.cost import network_cost
+from nfnet.optim.sgd import agc_sgd
 from nfnet.training.sharding import batch_sharding, make_mesh, replicated
 from nfnet.training.step import compiler_options
 
@@ -204,7 +204,7 @@ def compile_network(settings: Mapping[str, Any]) -> tuple[Callable[[], None], di
         **_describe(),
         "compile_s": compile_s,
         "temp_bytes": None if memory is None else int(memory.temp_size_in_bytes),
-        "macs_per_image": variant_cost(configuration(settings["network"]), side, num_classes=settings["classes"]).macs,
+        "macs_per_image": network_cost(configuration(settings["network"]), side, num_classes=settings["classes"]).macs,
         "devices": len(jax.devices()),
     }
     return step, description, compiled

@@ -1,7 +1,7 @@
 """Adaptive gradient clipping at work: norms of units' gradients against those of their weights, and the training loss.
 
-Data: none; ``paper.clipping`` trains a small network. Claim: at a learning rate at which training diverges without it,
-clipping keeps it stable.
+Data: none; ``paper.experiments.clipping`` trains a small network. Claim: at a learning rate at which training diverges
+without it, clipping keeps it stable.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import style
-from paper.clipping import CLIPPING, EPS, Clipping, clipping
+from paper.experiments.clipping import CLIPPING, EPS, Clipping, clipping
 
 if TYPE_CHECKING:
     from paper.study import Study
@@ -141,6 +141,6 @@ def _losses(axes: Axes, losses: pd.DataFrame) -> bool:
 
 
 def from_study(study: Study) -> Figure:
-    """The small network of :mod:`paper.clipping`; logged results play no part."""
+    """The small network of :mod:`paper.experiments.clipping`; logged results play no part."""
     result: Clipping = clipping()
     return draw(result.units, result.losses, CLIPPING, EPS)

@@ -1,6 +1,6 @@
 """Compute-optimal model size and epoch budget against compute, by three routes.
 
-Data: ``paper/data/smith2023_figure2.csv``; fits: ``paper.scaling``. Claims: the optimal size and the optimal epoch
+Data: ``paper/data/smith2023_figure2.csv``; fits: ``paper.fits.scaling``. Claims: the optimal size and the optimal epoch
 budget both grow with compute, at the same rate; the optimal epoch budget passes 1 near 5k TPU-v4 core hours.
 """
 
@@ -17,8 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from figures import style
-from paper.fitting import Estimate
-from paper.optimum import Optimum
+from paper.fits.fitting import Estimate
+from paper.fits.optimum import Optimum
 from paper.results import Quantity
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from figures import style
-from paper.advantage import best_within
+from paper.vits.advantage import best_within
 
 __all__ = ["Curve", "draw_frontiers", "draw_nfnets", "draw_vits", "error_axis", "keys", "mark_inset", "model_handles"]
 
@@ -65,7 +65,7 @@ def draw_vits(axes: Axes, runs: pd.DataFrame, column: str, *, size: float = 3.6)
 
     Args:
         axes: With limits set; runs outside are left out.
-        runs: Rows of :meth:`paper.advantage.Matched.vit_runs`.
+        runs: Rows of :meth:`paper.vits.advantage.Matched.vit_runs`.
         column: ``mid`` or ``flops``.
         size: Size of the markers, in points.
     """

@@ -1,6 +1,6 @@
 """Where parameters and multiply-adds go: stem, stages and head of F0 to F7 and of the '+' variants in both readings.
 
-Data: none; ``nfnet.cost.nfnet`` counts the networks from their abstract shapes. Claim: the third stage, half of all
+Data: none; ``nfnet.cost`` counts the networks from their abstract shapes. Claim: the third stage, half of all
 blocks, has most of either.
 """
 

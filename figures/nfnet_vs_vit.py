@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from figures import families, style
 from figures.families import Curve
-from paper.compute import Conversion, sweep
+from paper.vits.conversion import Conversion, sweep
 
 if TYPE_CHECKING:
     from paper.study import Study
@@ -30,8 +30,8 @@ def draw(
     """Draws both families, the whole range above and where NFNets were trained below.
 
     Args:
-        nfnets: Rows of :attr:`paper.advantage.Matched.nfnet_runs`.
-        vits: Rows of :meth:`paper.advantage.Matched.vit_runs`.
+        nfnets: Rows of :attr:`paper.vits.advantage.Matched.nfnet_runs`.
+        vits: Rows of :meth:`paper.vits.advantage.Matched.vit_runs`.
         ratio: TPU-v4 hours per TPU-v3 hour.
         laws: Fitted and printed laws of the error.
         led: Least and largest share of the budgets at which NFNets lead the sweep, over the conversions.

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from figures import families, style
 from figures.families import Curve
-from paper.advantage import FittedAdvantage
+from paper.vits.advantage import FittedAdvantage
 
 if TYPE_CHECKING:
     from paper.study import Study
@@ -30,8 +30,8 @@ def draw(
     """Draws both families, the whole range above and where NFNets were trained below.
 
     Args:
-        nfnets: Rows of :attr:`paper.advantage.Matched.nfnet_runs`.
-        vits: Rows of :meth:`paper.advantage.Matched.vit_runs`.
+        nfnets: Rows of :attr:`paper.vits.advantage.Matched.nfnet_runs`.
+        vits: Rows of :meth:`paper.vits.advantage.Matched.vit_runs`.
         laws: Fitted laws of the error.
         led: Share of the budgets at which NFNets lead the sweep: on FLOPs of pre-training, and with fine-tuning.
         fitted: Difference of the fitted laws.

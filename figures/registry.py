@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from nfnet.errors import UserError
+from nfnet.errors import unknown_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from paper.study import Study
 
-__all__ = ["FIGURES", "UnknownFigureError", "check", "draw", "names", "unknown"]
+__all__ = ["FIGURES", "check", "draw", "names"]
 
 FIGURES = {
     "figure1": "the paper's Figure 1: top-1 error after fine-tuning against pre-training compute",
@@ -36,10 +35,6 @@ FIGURES = {
 """What each figure shows; the module of a figure bears its name."""
 
 
-class UnknownFigureError(UserError):
-    """A figure's name that is not in the registry."""
-
-
 def names() -> tuple[str, ...]:
     """Names of all figures: the paper's first, then ours."""
     return tuple(FIGURES)
@@ -49,25 +44,18 @@ def check(name: str) -> str:
     """Returns ``name``.
 
     Raises:
-        UnknownFigureError: If no figure has that name.
+        UserError: If no figure has that name.
     """
     if name in FIGURES:
         return name
-    raise UnknownFigureError(unknown("figure", name, names()))
-
-
-def unknown(kind: str, name: str, known: tuple[str, ...]) -> str:
-    """A sentence about an unknown ``name``: the known ones, and the nearest where one is near."""
-    near = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else "."
-    return f"No {kind} is called {name!r}; known are {', '.join(known)}{hint}"
+    raise unknown_name("figure", name, names())
 
 
 def draw(name: str, study: Study) -> Figure:
     """Draws the figure called ``name`` from ``study``.
 
     Raises:
-        UnknownFigureError: If no figure has that name.
+        UserError: If no figure has that name.
     """
     figure: Figure = import_module(f"figures.{check(name)}").from_study(study)
     return figure

@@ -1,6 +1,6 @@
 """``python -m figures.reproduce``: every figure, table and verdict from the logged results.
 
-Work is shared by ``--jobs`` processes. Fits, costs, measurements and figures go through :mod:`paper.memory` in
+Work is shared by ``--jobs`` processes. Fits, costs, measurements and figures go through :mod:`paper.keeping.memory` in
 ``OUT/memory``, so that none is computed twice, be it by two processes or by two runs of the same code on the same data.
 
 Exit codes: 0 done; 1 a computed verdict differs from the recorded one; 2 bad data or a folder that cannot be written
@@ -31,6 +31,7 @@ from paper.commands import require_writable, run
 
 if TYPE_CHECKING:
     from paper.study import Study
+    from paper.verdicts import Claim
 
 __all__ = ["main"]
 
@@ -78,15 +79,15 @@ def _end_with_parent() -> None:
 
 def _import() -> None:
     """Imports what measuring and drawing need."""
-    for name in ("figures.style", "paper.clipping", "paper.propagation", "paper.study"):
+    for name in ("figures.style", "paper.experiments.clipping", "paper.experiments.propagation", "paper.study"):
         import_module(name)
 
 
 def _measure(memory: Path) -> None:
     """Measures the real networks; the results are found in ``memory``."""
-    from paper.clipping import clipping
-    from paper.memory import remembering
-    from paper.propagation import propagation
+    from paper.experiments.clipping import clipping
+    from paper.experiments.propagation import propagation
+    from paper.keeping.memory import remembering
 
     with remembering(memory):
         propagation()
@@ -100,7 +101,7 @@ def _study(data: Path | None) -> Study:
 
 def _draw(name: str, out: Path, data: Path | None, inputs: bytes) -> list[Path]:
     """In a helper: draws one figure."""
-    from paper.memory import remembering
+    from paper.keeping.memory import remembering
 
     with remembering(out / "memory"):
         return writing.write(_study(data), [name], out / "figures", report=lambda _: None, inputs=inputs)
@@ -150,7 +151,7 @@ def _taken(take: Callable[[], str]) -> Iterator[str]:
 
 
 def _run(out: Path, data: Path | None, jobs: int) -> int:
-    from paper.memory import is_private, remembering
+    from paper.keeping.memory import is_private, remembering
 
     for folder in (out / "figures", out / "tables"):
         require_writable(folder)
@@ -169,7 +170,7 @@ def _run(out: Path, data: Path | None, jobs: int) -> int:
 
             measured = helpers.submit(_measure, out / "memory") if helpers else None
 
-            def in_order() -> Iterator[claims.Claim]:
+            def in_order() -> Iterator[Claim]:
                 for claim in claims.load_claims():
                     if measured and claim.check.startswith(MEASURED):
                         measured.result()

@@ -1,7 +1,8 @@
 """The scaling law of held-out loss: a line in log-log coordinates through the compute frontier.
 
-Data: ``paper/data/smith2023_figure2.csv``; fits: ``paper.scaling``. Claim: there is "a clear linear trend" of held-out
-loss against compute in log-log coordinates. Beside it the law with an irreducible loss, and the residuals of every run.
+Data: ``paper/data/smith2023_figure2.csv``; fits: ``paper.fits.scaling``. Claim: there is "a clear linear trend" of
+held-out loss against compute in log-log coordinates. Beside it the law with an irreducible loss, and the residuals of
+every run.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 
 from figures import style
-from paper.laws import PowerLaw, SaturatingLaw, frontier_mask
+from paper.fits.laws import PowerLaw, SaturatingLaw, frontier_mask
 
 if TYPE_CHECKING:
     from paper.study import Study

@@ -1,7 +1,7 @@
 """Signal propagation at initialisation: variance, squared mean and variance of the residual branch along the blocks.
 
-Data: none; ``paper.propagation`` measures a real network. Claims: where inputs are smooth the variance is what beta
-expects; average pooling in transition blocks takes what is not smooth.
+Data: none; ``paper.experiments.propagation`` measures a real network. Claims: where inputs are smooth the variance is
+what beta expects; average pooling in transition blocks takes what is not smooth.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import style
-from paper.propagation import propagation, transitions
+from paper.experiments.propagation import propagation, transitions
 
 if TYPE_CHECKING:
     from paper.study import Study
@@ -35,8 +35,8 @@ def draw(signal: pd.DataFrame, kept: pd.DataFrame) -> Figure:
     """Draws the three measures along the blocks, one panel each.
 
     Args:
-        signal: The table of :func:`paper.propagation.propagation`.
-        kept: The table of :func:`paper.propagation.transitions`.
+        signal: The table of :func:`paper.experiments.propagation.propagation`.
+        kept: The table of :func:`paper.experiments.propagation.transitions`.
     """
     width, height = 6.5, 6.15
     figure = Figure(figsize=(width, height))
@@ -110,6 +110,6 @@ def _expectation(axes: Axes, blocks: pd.Series, expected: pd.Series) -> None:
 
 
 def from_study(study: Study) -> Figure:
-    """The signal of the small F0 of :mod:`paper.propagation`; logged results play no part."""
+    """The signal of the small F0 of :mod:`paper.experiments.propagation`; logged results play no part."""
     signal = propagation()
     return draw(signal, transitions(signal))

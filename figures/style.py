@@ -20,9 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from figures.files import write_files
-from figures.registry import unknown
-from nfnet.errors import UserError
+from nfnet.errors import unknown_name
+from paper.files import write_files
 
 __all__ = [
     "BAND",
@@ -316,7 +315,7 @@ def render(figure: Figure, format: str) -> bytes:
         UserError: If the format is none of ``figures.writing.FORMATS``.
     """
     if format not in _METADATA:
-        raise UserError(unknown("format", format, tuple(_METADATA)))
+        raise unknown_name("format", format, _METADATA)
     buffer = io.BytesIO()
     with _settings(**_WRITING):
         figure.savefig(buffer, format=format, metadata=dict(_METADATA[format]))

@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from figures import style
-from paper.advantage import CONVERSIONS, Advantage, FittedAdvantage
+from paper.vits.advantage import CONVERSIONS, Advantage, FittedAdvantage
 
 if TYPE_CHECKING:
     from paper.study import Study
@@ -50,7 +50,7 @@ class Panel:
 
 
 def scenario_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of :attr:`paper.advantage.Matched.table`, those that leave a model out joined to the worst of them.
+    """Rows of :attr:`paper.vits.advantage.Matched.table`, those that leave a model out joined to the worst of them.
 
     Returns:
         ``label``, ``conversion``, ``share_led`` and ``least``.

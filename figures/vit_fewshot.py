@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import families, style
-from paper.compute import HOURS_A_DAY
+from paper.vits.conversion import HOURS_A_DAY
 
 if TYPE_CHECKING:
     from paper.study import Study

@@ -1,6 +1,6 @@
 """Draws figures and writes them, a line of progress a file.
 
-Where results are remembered (:mod:`paper.memory`), a figure is drawn once for the same code and data.
+Where results are remembered (:mod:`paper.keeping.memory`), a figure is drawn once for the same code and data.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from types import GenericAlias
 from typing import TYPE_CHECKING
 
 from figures import registry
-from figures.files import write_files
-from nfnet.errors import UserError
-from paper.memory import is_kept, kept
+from nfnet.errors import UserError, unknown_name
+from paper.files import write_files
+from paper.keeping.memory import is_kept, kept
 
 if TYPE_CHECKING:
     from paper.study import Study
@@ -36,7 +36,7 @@ def formats_of(text: str) -> tuple[str, ...]:
         raise UserError(f"--format names no format; known are {', '.join(FORMATS)}.")
     for name in wanted:
         if name not in FORMATS:
-            raise UserError(registry.unknown("format", name, FORMATS))
+            raise unknown_name("format", name, FORMATS)
     return wanted
 
 
@@ -52,7 +52,7 @@ def study_of(data: Path | None) -> Study:
 
 
 def inputs_of(data: Path | None) -> bytes:
-    """A digest of what the bytes of figures depend on beside :func:`paper.memory.circumstances`.
+    """A digest of what the bytes of figures depend on beside :func:`paper.keeping.memory.circumstances`.
 
     That is the code that draws, the data package in folder ``data`` (by default the one that ships with the code) and
     the recorded benchmarks.
@@ -61,7 +61,7 @@ def inputs_of(data: Path | None) -> bytes:
         UserError: If one of their files cannot be read.
     """
     from paper.benchmarks import RESULTS
-    from paper.results import DATA
+    from paper.provenance import DATA
 
     package = data or DATA
     groups = (
@@ -123,8 +123,7 @@ def write(
         The files, in order.
 
     Raises:
-        UnknownFigureError: If a name is unknown; nothing is written then.
-        UserError: If a file cannot be written.
+        UserError: If a name is unknown, before anything is written, or if a file cannot be written.
     """
     for name in names:
         registry.check(name)

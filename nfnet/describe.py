@@ -2,14 +2,14 @@
 
 The network is an NFNet (F0 to F7+) or a Vision Transformer (S/16, g/14 and so on). Prints the stages with their
 parameters, multiply-adds and activations for one image, counted from abstract
-shapes by `nfnet.cost.nfnet`; `--json` prints the same for programs.
+shapes by `nfnet.cost`; `--json` prints the same for programs.
 """
 
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 from nfnet.errors import exit_on_user_error
 from nfnet.garbage import leave_garbage
@@ -17,7 +17,8 @@ from nfnet.interpreter import check_docstrings
 from nfnet.ranges import CLASSES, Range, check_value
 
 if TYPE_CHECKING:
-    from nfnet.cost.nfnet import Cost
+    from nfnet.cost.cost import Cost, StageCost
+    from nfnet.models.families import Family
 
 _SIDE = Range(1, 2**14)
 MEMORIES = (80, 140)
@@ -54,63 +55,53 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args(argv)
 
-    settings = {name: value for name, value in vars(args).items() if name not in ("json", "plus_width", "head")}
     # JAX starts only once the arguments are known to be sound.
     with exit_on_user_error():
         check_docstrings()
         check_value("resolution", args.resolution, Annotated[int, _SIDE])
-        if "/" in args.variant:
-            from nfnet.cost.vit import vit_cost
+        from nfnet.cost.cost import network_cost
+        from nfnet.models.families import find_family
 
-            settings["head"] = args.head
-            cost = vit_cost(**settings)
-        else:
-            from nfnet.cost.nfnet import variant_cost
-
-            settings["plus_width"] = args.plus_width
-            cost = variant_cost(**settings)
-    print(json.dumps({**settings, **dataclasses.asdict(cost)}) if args.json else report(cost, **settings))
+        family = find_family(args.variant)
+        settings = {key: getattr(args, key) for key in ("variant", "resolution", "num_classes", "dtype")}
+        own = family.settings(args, parser.parse_args([args.variant]))
+        cost = network_cost(**settings, **own)
+    if args.json:
+        print(json.dumps({**settings, **own, **dataclasses.asdict(cost)}))
+    else:
+        print(report(cost, family, own, **settings))
 
 
 def report(
     cost: "Cost",
+    family: "Family",
+    own: Mapping[str, Any],
     *,
     variant: str,
     resolution: int,
     num_classes: int,
     dtype: str,
-    plus_width: str = "published",
-    head: str | None = None,
 ) -> str:
-    """Returns the table of stages and a summary as text."""
+    """Returns the table of stages and a summary as text; `own` are the settings of the family."""
     import tabulate
 
     header = ("part", "blocks", "output", "channels", "parameters", "MACs", "activations")
     rows = [
         (
-            stage.name,
-            str(stage.blocks or ""),
-            f"{stage.resolution} x {stage.resolution}",
-            str(stage.channels),
-            f"{stage.parameters:,}",
-            f"{stage.macs:,}",
-            f"{stage.activations:,}",
+            part.name,
+            str(part.blocks or ""),
+            f"{part.resolution} x {part.resolution}",
+            str(part.channels),
+            *_counts(part),
         )
-        for stage in cost.stages
+        for part in cost.stages
     ]
-    blocks = sum(stage.blocks for stage in cost.stages)
-    totals = (f"{cost.parameters:,}", f"{cost.macs:,}", f"{cost.activations:,}")
-    rows.append(("total", str(blocks), "", "", *totals))
-    table = tabulate.tabulate(
-        rows,
-        header,
-        disable_numparse=True,
-        colalign=("left", "right", "right", "right", "right", "right", "right"),
-    )
-    reading = f", {plus_width} '+' width" if variant.endswith("+") else ""
-    family, reading = ("NFNet", reading) if head is None else ("ViT", f", head {head}")
+    rows.append(("total", str(sum(part.blocks for part in cost.stages)), "", "", *_counts(cost)))
+    align = ("left", *("right" for _ in header[1:]))
+    table = tabulate.tabulate(rows, header, disable_numparse=True, colalign=align)
+    caption = family.caption(variant, **own)
     lines = (
-        f"{family}-{variant}, one image of {resolution} x {resolution} px, {num_classes} classes{reading}",
+        f"{family.title}-{variant}, one image of {resolution} x {resolution} px, {num_classes} classes{caption}",
         "",
         table,
         "",
@@ -119,12 +110,16 @@ def report(
         f"activations        {cost.activation_bytes / 2**20:.1f} MiB in {dtype} for the backward pass",
         f"  rematerialized   {cost.remat_bytes / 2**20:.1f} MiB if each block is recomputed",
     )
-    return "\n".join(lines if head is not None else (*lines, *_batches(cost)))
+    return "\n".join((*lines, *_batches(cost)) if family.memory_measured else lines)
+
+
+def _counts(part: "Cost | StageCost") -> tuple[str, str, str]:
+    return f"{part.parameters:,}", f"{part.macs:,}", f"{part.activations:,}"
 
 
 def _batches(cost: "Cost") -> list[str]:
     """The largest training batches in the memory that accelerators come with."""
-    from nfnet.cost.nfnet import largest_batch
+    from nfnet.cost.cost import largest_batch
 
     return [
         f"batch in {gigabytes} GB    {largest_batch(cost, gigabytes * 1e9):,} in training, "

@@ -13,31 +13,23 @@ from nfnet.training import command_line
 
 def _evaluate(arguments: Sequence[str] | None) -> int:
     parser = command_line.parser("nfnet.evaluate", "Evaluates a checkpoint on a held-out split.")
-    parser.add_argument(
-        "--checkpoint",
-        required=True,
-        help="a run's --workdir, one of its checkpoints, or a released NFNet's file",
-    )
-    parser.add_argument(
-        "--raw", action="store_true", help="evaluate the last parameters rather than their moving average"
-    )
-    parser.add_argument(
-        "--allow-non-finite", action="store_true", help="also take weights of a file that are NaN or infinite"
-    )
+    command_line.add_weights_arguments(parser, "--checkpoint")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options, overrides = command_line.parse(parser, arguments)
 
     import json
     from pathlib import Path
 
-    from nfnet.training.config import load_config
+    from nfnet.training.config_file import load_config
 
     config = load_config(options.config, overrides)
     command_line.use_cache(options)
 
     from nfnet.training.initial import evaluate_checkpoint, read_initial
 
-    loaded = read_initial(Path(options.checkpoint), average=not options.raw, allow_non_finite=options.allow_non_finite)
+    loaded = read_initial(
+        Path(options.checkpoint), average=not options.raw, best=options.best, allow_non_finite=options.allow_non_finite
+    )
     result = evaluate_checkpoint(loaded, config)
     if options.json:
         record = {

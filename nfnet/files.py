@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +14,25 @@ from nfnet.errors import UserError, printable
 
 LARGEST = 2**30
 """Bytes of the largest file that is read into memory at once, a few times what any data set here has."""
+
+
+def local_path(text: str | os.PathLike[str], field: str) -> Path:
+    """Returns the path that a user gave, with `~` expanded.
+
+    Args:
+        text: a path of this machine's file system.
+        field: the setting or flag that it is of, for the message, e.g. "--workdir".
+
+    Raises:
+        UserError: it is an address such as gs://bucket/name, which would make a local folder of that name.
+    """
+    given = os.fspath(text)
+    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+(?=:/)", given):  # `Path` has made one slash of two
+        raise UserError(
+            f"{field} is {printable(given)}, but {scheme[0]}:// is not read or written here: "
+            "give a path on this machine, e.g. one at which the storage is mounted."
+        )
+    return Path(os.path.expanduser(given))
 
 
 def open_file(path: Path, most: int = LARGEST) -> BinaryIO:
@@ -94,3 +116,28 @@ def list_folder(root: Path) -> list[os.DirEntry[str]]:
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{name} cannot be read ({said}): check the path and its permissions.") from None
+
+
+@contextlib.contextmanager
+def replacing(path: Path, remedy: str = "choose another place") -> Iterator[BinaryIO]:
+    """Yields an empty file beside `path`, which takes its place, whole, when the context ends without an error.
+
+    It gets the permissions that writing to `path` itself would leave; a link is replaced rather than followed. It is
+    not forced to disk, which takes longer than writing it: what is written so can be computed again.
+
+    Raises:
+        UserError: it cannot be written; the sentence ends with `remedy`. Then, and after any other error, `path` is as
+            it was and nothing lies beside it.
+    """
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    try:
+        with temporary.open("xb") as file:
+            if path.exists():
+                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+            yield file
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{printable(path)} cannot be written ({error.strerror or reason(error)}): {remedy}.") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()

@@ -1,7 +1,7 @@
-"""Fine-tunes a trained network: its body is restored, its classifier starts afresh.
+r"""Fine-tunes a trained network: its body is restored, its classifier starts afresh.
 
 python -m nfnet.finetune --config nfnet/configs/digits.py --init runs/digits --workdir runs/digits_48px \
-        --config.data.image_size=48
+    --config.data.image_size=48
 """
 
 from __future__ import annotations
@@ -14,22 +14,16 @@ from nfnet.training import command_line
 
 def _finetune(arguments: Sequence[str] | None) -> int:
     parser = command_line.parser("nfnet.finetune", "Fine-tunes a trained network, or resumes a fine-tuning run.")
+    command_line.add_weights_arguments(parser, "--init")
     parser.add_argument(
-        "--init", required=True, help="a run's --workdir, one of its checkpoints, or a released NFNet's file"
-    )
-    parser.add_argument(
-        "--raw", action="store_true", help="start from the last parameters rather than their moving average"
-    )
-    parser.add_argument("--partial", action="store_true", help="accept a checkpoint that does not fill the whole body")
-    parser.add_argument(
-        "--allow-non-finite", action="store_true", help="also take weights of a file that are NaN or infinite"
+        "--partial", action="store_true", help="accept a checkpoint that does not fill the whole body, or holds more"
     )
     command_line.add_run_arguments(parser)
     options, overrides = command_line.parse(parser, arguments)
 
     from pathlib import Path
 
-    from nfnet.training.config import load_config
+    from nfnet.training.config_file import load_config
     from nfnet.training.environment import start_distributed
 
     config = load_config(options.config, overrides)
@@ -38,12 +32,16 @@ def _finetune(arguments: Sequence[str] | None) -> int:
 
     import jax
 
-    from nfnet.training.initial import read_initial
+    from nfnet.training.initial import adopt, read_initial
     from nfnet.training.loop import train
     from nfnet.training.state import Params
     from nfnet.training.transfer import transfer
 
-    loaded = read_initial(Path(options.init), average=not options.raw, allow_non_finite=options.allow_non_finite)
+    loaded = read_initial(
+        Path(options.init), average=not options.raw, best=options.best, allow_non_finite=options.allow_non_finite
+    )
+
+    config = adopt(loaded, config)
 
     def initial(fresh: Params) -> Params:
         params, report = transfer(fresh, loaded.params, partial=options.partial)

@@ -44,7 +44,14 @@ class Range:
         return f"{'above' if self.above else 'at least'} {low} and {'less than' if self.below else 'at most'} {high}"
 
 
+class Names(tuple[str, ...]):
+    """The names of a table, as in Annotated[str, Names(TABLE)]."""
+
+
+# A mistake of some powers of ten is told; what any sensible run needs is far from the ends.
 RATE = Range(0, 1, below=True)
+SHARE = Range(0, 1, above=True)
+STEPS = Range(0, 10**9)
 CLASSES = Range(1, 10**6)
 
 
@@ -130,17 +137,18 @@ def shown(value: Any, *, quote: bool = True) -> str:
 
 def kind_of(hint: Any) -> Kind:
     """Reads an annotation; a range stands outermost: Annotated[float | None, Range(0, 1)]."""
-    limit = None
+    limit, names = None, Names()
     if typing.get_origin(hint) is typing.Annotated:
-        limit = next((item for item in typing.get_args(hint)[1:] if isinstance(item, Range)), None)
-        hint = typing.get_args(hint)[0]
+        hint, *notes = typing.get_args(hint)
+        limit = next((note for note in notes if isinstance(note, Range)), None)
+        names = next((note for note in notes if isinstance(note, Names)), names)
     options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     tuples = [option for option in options if typing.get_origin(option) is tuple]
     singles = [option for option in options if option is not type(None) and option not in tuples]
     one = singles[0] if singles else typing.get_args(tuples[0])[0]
     items = typing.get_args(tuples[0]) if tuples else ()
     origin = typing.get_origin(one)
-    choices = typing.get_args(one) if origin is typing.Literal else ()
+    choices = typing.get_args(one) if origin is typing.Literal else tuple(names)
     return Kind(
         type=str if choices else Mapping if origin is not None and issubclass(origin, Mapping) else one,
         range=limit,

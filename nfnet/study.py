@@ -12,8 +12,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from nfnet import train
+from nfnet.files import local_path
 from nfnet.interpreter import check_docstrings
 from nfnet.studies.executors import OUTPUT, Executor, in_process, slurm, subprocesses
 from nfnet.studies.sweep import (
@@ -37,26 +40,16 @@ def status(study: Study) -> str:
     """Returns a table of how all runs stand; a star marks the best one of each model and budget."""
     from tabulate import tabulate
 
-    def loss(trial: Trial) -> float | None:
-        return _loss_of(study, trial)
+    loss = partial(_loss_of, study)
 
     best = set(best_trials(study, loss))
     rows = []
     for trial in known_trials(study, loss):
         now = standing(study, trial)
         progress = f"{now.step}/{now.total_steps}" if now.total_steps else ""
-        rows.append(
-            (
-                trial.model,
-                trial.epochs,
-                trial.learning_rate,
-                now.state + (" *" if trial in best else ""),
-                progress,
-                now.loss,
-                None if now.top1 is None else 100 * now.top1,
-                now.core_hours,
-            )
-        )
+        state = now.state + (" *" if trial in best else "")
+        top1 = None if now.top1 is None else 100 * now.top1
+        rows.append((trial.model, trial.epochs, trial.learning_rate, state, progress, now.loss, top1, now.core_hours))
     columns = ["model", "epochs", "learning rate", "state", "steps", "held-out loss", "top-1 %", "core hours"]
     table: str = tabulate(rows, headers=columns, floatfmt=("", "g", "g", "", "", ".4f", ".2f", ".3g"), missingval="")
     return table
@@ -66,8 +59,8 @@ def _executor(study: Study) -> Executor:
     if study.executor == "subprocess":
         return subprocesses(study.parallel)
     if study.executor == "slurm":
-        return slurm(Path(study.workdir) / "slurm", study.slurm)
-    return in_process
+        return slurm(train.main, Path(study.workdir) / "slurm", study.slurm)
+    return in_process(train.main)
 
 
 def run_study(study: Study, executor: Executor, extra: Sequence[str] = ()) -> int:
@@ -82,9 +75,7 @@ def run_study(study: Study, executor: Executor, extra: Sequence[str] = ()) -> in
         0 when the study is complete, 1 if a run failed (the others are done first), or the code of a run that
         a signal stopped.
     """
-
-    def loss(trial: Trial) -> float | None:
-        return _loss_of(study, trial)
+    loss = partial(_loss_of, study)
 
     tried: set[Trial] = set()
     while trials := [trial for trial in next_trials(study, loss) if trial not in tried]:
@@ -116,7 +107,7 @@ def _study(arguments: Sequence[str] | None) -> int:
     command_line.add_cache_argument(parser)
     options = parser.parse_args(arguments)
     check_docstrings()  # or each of its runs would end in it
-    study = load_study(Path(options.study))
+    study = load_study(local_path(options.study, "the study"))
     extra = [command_line.NO_CACHE] if options.no_compilation_cache else []
     code = 0 if options.status else run_study(study, _executor(study), extra)
     print(status(study))

@@ -19,7 +19,7 @@ def _train(arguments: Sequence[str] | None) -> int:
     # JAX and its friends take seconds to import: not before the arguments are known to be right.
     from pathlib import Path
 
-    from nfnet.training.config import load_config
+    from nfnet.training.config_file import load_config
     from nfnet.training.environment import start_distributed
 
     config = load_config(options.config, overrides)

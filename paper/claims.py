@@ -9,17 +9,18 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfnet.errors import UserError, printable, unknown_name
+from nfnet.files import replacing
 from nfnet.garbage import leave_garbage
 from paper.commands import require_writable, run
+from paper.provenance import DATA
+from paper.verdicts import Claim, Outcome, Verdict
 
 if TYPE_CHECKING:
     from paper.study import Study
@@ -27,84 +28,17 @@ if TYPE_CHECKING:
 __all__ = [
     "CLAIMS",
     "Checked",
-    "Claim",
-    "Outcome",
     "Telling",
-    "Verdict",
     "disagreements",
     "evaluate",
     "format_summary",
     "load_claims",
     "tell",
-    "verdict",
 ]
 
 CLAIMS = Path(__file__).with_name("claims.toml")
 
 ORIGINS = ("paper", "ours")
-
-
-class Verdict(StrEnum):
-    """What the published data say of a claim."""
-
-    HOLDS = "holds"
-    CAVEAT = "holds with a caveat"
-    FAILS = "does not hold"
-    OPEN = "cannot be decided from what was published"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A statement and how it is checked.
-
-    Attributes:
-        id: Short name, unique.
-        section: Where the paper says it; for our own, what it is about.
-        origin: ``paper``, or ``ours`` for statements about the data that the paper does not make.
-        statement: Our paraphrase.
-        check: ``module.function`` below :mod:`paper.checks`.
-        verdict: The recorded verdict.
-        expected: Expected value, where the check compares one.
-        tolerance: Half-width around ``expected`` that still agrees.
-        unit: Unit of both.
-        compute_factor: Runs count as of comparable compute up to this multiple of each other's, where the check asks.
-        caveat: Why the verdict is not a plain "holds"; empty otherwise.
-        notebook: Notebook that tells it.
-        resampled: Whether the check needs bootstrap intervals.
-    """
-
-    id: str
-    section: str
-    origin: str
-    statement: str
-    check: str
-    verdict: Verdict
-    expected: float | None = None
-    tolerance: float | None = None
-    unit: str = "1"
-    compute_factor: float = 1.0
-    caveat: str = ""
-    notebook: str = ""
-    resampled: bool = False
-
-    def agrees(self, value: float) -> bool:
-        """Whether ``value`` lies within the tolerance of the expected value.
-
-        Raises:
-            UserError: If the claim states no expected value or tolerance.
-        """
-        if self.expected is None or self.tolerance is None:
-            raise UserError(f"claims.toml: claim {self.id!r} needs `expected` and `tolerance` for its check.")
-        # The slack absorbs the rounding of decimal fractions such as 100 - 9.75.
-        return abs(value - self.expected) <= self.tolerance + 1e-9
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a check found: its verdict, and a sentence with the numbers behind it."""
-
-    verdict: Verdict
-    evidence: str
 
 
 @dataclass(frozen=True)
@@ -121,13 +55,6 @@ class Checked:
 
 
 Check = Callable[[Claim, "Study"], Outcome]
-
-
-def verdict(holds: bool, *, caveat: bool = False) -> Verdict:
-    """``holds`` or ``does not hold``; ``caveat`` qualifies a claim that holds."""
-    if not holds:
-        return Verdict.FAILS
-    return Verdict.CAVEAT if caveat else Verdict.HOLDS
 
 
 def load_claims(path: Path = CLAIMS) -> list[Claim]:
@@ -269,8 +196,6 @@ def _format_row(item: Checked) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 0, 1 when a verdict differs from the recorded one, 2 on bad input."""
-    from paper.results import DATA
-
     parser = argparse.ArgumentParser(prog="python -m paper.claims", description="Check every claim against the data.")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the data package")
@@ -284,12 +209,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise UserError(f"{arguments.json}: cannot be written (it is a folder); choose another --json.")
         checked = evaluate(Study.load(arguments.data))
         if arguments.json:
-            temporary = arguments.json.with_name(arguments.json.name + ".tmp")
-            try:
-                temporary.write_text(as_json(checked), encoding="utf-8")
-                os.replace(temporary, arguments.json)
-            except OSError as error:
-                raise UserError(f"{arguments.json}: cannot be written ({error.strerror}).") from None
+            with replacing(arguments.json, "choose another --json") as file:
+                file.write(as_json(checked).encode())
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

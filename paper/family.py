@@ -8,8 +8,8 @@ from typing import Literal
 import pandas as pd
 
 from nfnet import VARIANTS
-from nfnet.cost import nfnet as compute
-from paper.memory import remembered
+from nfnet.cost.cost import network_cost
+from paper.keeping.memory import remembered
 from paper.results import MODELS
 
 __all__ = [
@@ -26,7 +26,7 @@ PlusWidth = Literal["published", "released"]
 PLUS_WIDTHS: tuple[PlusWidth, ...] = ("published", "released")
 """The two readings of the '+' variants' first stage; which of them was trained is unknown."""
 
-variant_cost = remembered(compute.variant_cost)
+variant_cost = remembered(network_cost)
 
 
 @lru_cache(maxsize=8)

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from nfnet.errors import UserError
 from paper.commands import run
+from paper.provenance import DATA
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
 __all__ = ["DATA", "MODELS", "Quantity", "Results", "load", "run_name"]
-
-DATA = Path(__file__).parent / "data"
 
 MODELS = ("F0", "F1", "F3", "F3+", "F7", "F7+")
 """The paper's NFNets in the order of its Figure 2's legend."""
@@ -106,7 +105,7 @@ class Results:
         Raises:
             DataError: If ``smith2023_text.csv`` has no such quantity.
         """
-        from paper.datapackage import DataError
+        from paper.provenance.description import DataError
 
         try:
             return self._quantities[quantity]
@@ -117,7 +116,7 @@ class Results:
 
     def half_width(self, resource: str, field: str, values: np.ndarray | pd.Series) -> np.ndarray:
         """Reading uncertainty (half-width, in the field's unit) of ``values`` of ``field`` of ``resource``."""
-        from paper.datapackage import field_of, half_width, resource_of
+        from paper.provenance.description import field_of, half_width, resource_of
 
         return half_width(field_of(resource_of(self.package, resource), field), values)
 
@@ -157,9 +156,10 @@ def load(directory: Path = DATA, *, verify_hash: bool = True) -> Results:
         verify_hash: Whether each file must have its recorded SHA-256.
 
     Raises:
-        DataError: One sentence with file, line, field and remedy; see :mod:`paper.datapackage`.
+        DataError: One sentence with file, line, field and remedy; see :mod:`paper.provenance`.
     """
-    from paper.datapackage import check_columns, read_package, read_resource, resource_of
+    from paper.provenance.description import check_columns, read_package, resource_of
+    from paper.provenance.resources import read_resource
 
     package = read_package(directory)
     shipped = package if directory == DATA else read_package(DATA)
@@ -178,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the data package")
     parser.add_argument("--rehash", action="store_true", help="record the hashes of changed, valid files")
     arguments = parser.parse_args(argv)
-    from paper.datapackage import rehash
+    from paper.provenance.resources import rehash
 
     try:
         if arguments.rehash:

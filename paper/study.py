@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from paper.advantage import Matched
 from paper.family import PLUS_WIDTHS, PlusWidth, nfnet_family, utilisation
-from paper.results import DATA, Results, load, run_name
-from paper.scaling import ScalingFits
+from paper.fits.scaling import ScalingFits
+from paper.provenance import DATA
+from paper.results import Results, load, run_name
+from paper.vits.advantage import Matched
 
 __all__ = ["Study"]
 

@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 from nfnet.errors import UserError
 from paper.commands import run
+from paper.provenance import DATA
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from paper.claims import Claim
     from paper.results import Results
+    from paper.verdicts import Claim
 
 __all__ = [
     "Alteration",
@@ -86,7 +87,7 @@ def alterations(directory: Path, *, share: float | None = None) -> Iterator[Alte
         directory: Folder of the data package.
         share: Relative size of the change; by default one unit of the last printed digit.
     """
-    from paper.datapackage import read_package, resource_of
+    from paper.provenance.description import read_package, resource_of
 
     package = read_package(directory)
     for name in FILES:
@@ -106,7 +107,8 @@ def alterations(directory: Path, *, share: float | None = None) -> Iterator[Alte
 
 def caught_by_hash(directory: Path, scratch: Path, alteration: Alteration) -> bool:
     """Whether loading the altered file, written to ``scratch``, fails."""
-    from paper.datapackage import DataError, read_package, read_resource, resource_of
+    from paper.provenance.description import DataError, read_package, resource_of
+    from paper.provenance.resources import read_resource
 
     resource = resource_of(read_package(directory), alteration.resource)
     with (directory / resource["path"]).open(encoding="utf-8", newline="") as file:
@@ -133,7 +135,7 @@ def altered(results: Results, alteration: Alteration) -> Results:
 
 def caught_by_readings(results: Results, alteration: Alteration) -> bool:
     """Whether the altered value is no longer its raw reading rounded."""
-    from paper.consistency import rounded_readings
+    from paper.checks.consistency import rounded_readings
     from paper.study import Study
 
     return bool(rounded_readings(Study.of(altered(results, alteration))))
@@ -148,8 +150,8 @@ def caught_by_science(results: Results, alteration: Alteration, claims: Sequence
         claims: Claims whose computed verdict may differ from the recorded one; those that need bootstrap intervals are
             left out, since an interval is no exact judge of a single digit.
     """
+    from paper.checks.consistency import CHECKS
     from paper.claims import disagreements, evaluate
-    from paper.consistency import CHECKS
     from paper.study import Study
 
     study = Study.of(altered(results, alteration))
@@ -228,7 +230,7 @@ def format_report(table: pd.DataFrame) -> str:
 
 def explain(results: Results, table: pd.DataFrame) -> list[str]:
     """Why the science alone misses some alterations: one sentence a column with escapes, with the scatter behind it."""
-    from paper.consistency import smooth_fit
+    from paper.checks.consistency import smooth_fit
 
     plain = results.finetuning[~results.finetuning.repeated_augmentation].reset_index(drop=True)
     curves = {
@@ -261,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 0, 1 when the hash misses an alteration, 2 on bad input."""
     import tempfile
 
-    from paper.results import DATA, load
+    from paper.results import load
 
     parser = argparse.ArgumentParser(
         prog="python -m paper.tamper", description="Alter every number; count what notices."

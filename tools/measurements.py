@@ -102,7 +102,7 @@ def _range(speedup: dict[str, float] | None) -> str:
 
 def memory(variants: Sequence[str] = ("F0", "F1", "F3", "F7+"), resolution: int = 224) -> str:
     """The memory that training is expected to need, the largest batches, and what was measured."""
-    from nfnet.cost.nfnet import largest_batch, training_bytes, variant_cost
+    from nfnet.cost.cost import largest_batch, network_cost, training_bytes
 
     measured: dict[str, list[str]] = {}
     for path in sorted(RESULTS.glob("gpu_*.json")):
@@ -113,7 +113,7 @@ def memory(variants: Sequence[str] = ("F0", "F1", "F3", "F7+"), resolution: int 
                 "",
                 resolution,
             ):
-                expected = training_bytes(variant_cost(one["network"], resolution), one["batch"])
+                expected = training_bytes(network_cost(one["network"], resolution), one["batch"])
                 text = f"{one['peak_device_bytes'] / 2**30:.1f} GiB at {one['batch']}, {expected / 2**30:.1f} expected"
                 measured.setdefault(one["network"], []).append(text)
     lines = [
@@ -121,7 +121,7 @@ def memory(variants: Sequence[str] = ("F0", "F1", "F3", "F7+"), resolution: int 
         "|:--|--:|--:|--:|--:|--:|:--|",
     ]
     for name in variants:
-        cost = variant_cost(name, resolution)
+        cost = network_cost(name, resolution)
         state = training_bytes(cost, 0)
         images = [training_bytes(cost, 1, remat=remat) - state for remat in (False, True)]
         sizes = [f"{state / 2**30:.1f} GiB", *(f"{size / 2**20:.0f} MiB" for size in images)]

@@ -16,6 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from nfnet.errors import UserError
+from nfnet.files import replacing
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Neither the version of Python nor an editor's marks belong to what a notebook says.
@@ -126,16 +129,17 @@ def execute(path: Path) -> str:
 
 
 def store(path: Path) -> bool:
-    """Executes a notebook and replaces its file, whole or not at all; returns whether the file changed."""
+    """Executes a notebook and replaces its file, whole or not at all; returns whether the file changed.
+
+    Raises:
+        NotebookError: If it fails or its outputs cannot be stored.
+        UserError: If the file cannot be written.
+    """
     text = execute(path)
     if text == path.read_text(encoding="utf-8"):
         return False
-    temporary = path.with_suffix(".ipynb.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(text.encode())
     return True
 
 
@@ -151,7 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
     for path in paths:
         try:
             print(f"{path.name}: {'stored' if store(path) else 'unchanged'}", flush=True)
-        except NotebookError as error:
+        except (NotebookError, UserError) as error:
             print(error, file=sys.stderr)
             failures += 1
     return 2 if failures else 0

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nfnet.files import replacing
 from tools.measurements import performance, speed
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ PICTURES = {
 def blocks(study: Study, checked: Sequence[Checked]) -> dict[str, str]:
     """The generated parts of the README, by name."""
     from paper.benchmarks import load_speeds
-    from paper.claims import Verdict, format_summary
+    from paper.claims import format_summary
+    from paper.verdicts import Verdict
 
     by_id = {item.claim.id: item for item in checked}
     rows = ["| | |", "|:--|:--|"]
@@ -107,9 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     write(study, list(PICTURES), DOCS, ("png",))
     for path, text in new.items():
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        with replacing(path) as file:
+            file.write(text.encode())
     return 0
 
 

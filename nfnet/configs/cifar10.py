@@ -30,7 +30,6 @@ def get_config() -> ConfigDict:
     }
     config.data = {
         "source": "cifar10",
-        "path": "",
         "image_size": 32,
         "evaluation_size": 32,
         "evaluation_margin": 0,

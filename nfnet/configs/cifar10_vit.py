@@ -17,17 +17,9 @@ def get_config() -> ConfigDict:
     config.model = {
         "family": "vit",
         "variant": "S/16",  # what `shape` does not change
-        "shape": {
-            "patch": 4,
-            "width": 192,
-            "depth": 9,
-            "mlp_width": 768,
-            "num_heads": 3,
-            "resolution": 32,
-        },
+        "shape": {"patch": 4, "width": 192, "depth": 9, "mlp_width": 768, "num_heads": 3, "resolution": 32},
         "num_classes": 10,
         "stochastic_depth_rate": 0.1,
-        "bfloat16": config.model.get("bfloat16", False),
     }
     config.optimiser = {
         "name": "adamw",
@@ -35,6 +27,6 @@ def get_config() -> ConfigDict:
         "warmup_epochs": 5.0,
         "weight_decay": 0.05,
         "clip_norm": 1.0,
-        "ema_decay": config.optimiser.get("ema_decay", 0.0),
+        "ema_decay": config.optimiser.ema_decay,
     }
     return config

@@ -17,21 +17,9 @@ def get_config() -> ConfigDict:
     config.model = {
         "family": "vit",
         "variant": "S/16",  # what `shape` does not change
-        "shape": {
-            "patch": 4,
-            "width": 64,
-            "depth": 4,
-            "mlp_width": 128,
-            "num_heads": 4,
-            "resolution": 16,
-        },
+        "shape": {"patch": 4, "width": 64, "depth": 4, "mlp_width": 128, "num_heads": 4, "resolution": 16},
         "num_classes": 10,
     }
-    config.optimiser = {
-        "name": "adamw",
-        "learning_rate": 3e-3,
-        "warmup_epochs": 2.0,
-        "weight_decay": 0.03,
-        "clip_norm": 1.0,
-    }
+    config.optimiser = {"name": "adamw", "learning_rate": 3e-3, "warmup_epochs": 2.0}
+    config.optimiser.update(weight_decay=0.03, clip_norm=1.0)
     return config

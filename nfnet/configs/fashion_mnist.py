@@ -30,7 +30,6 @@ def get_config() -> ConfigDict:
     }
     config.data = {
         "source": "fashion_mnist",
-        "path": "",
         "image_size": 28,
         "evaluation_size": 28,
         "evaluation_margin": 0,

@@ -8,33 +8,13 @@ Expected: a result has not been measured yet.
 
 from ml_collections import ConfigDict
 
-from nfnet.configs import fashion_mnist
+from nfnet.configs import cifar10_vit, fashion_mnist
 
 
 def get_config() -> ConfigDict:
-    """Returns the settings."""
-    config = fashion_mnist.get_config()
-    config.model = {
-        "family": "vit",
-        "variant": "S/16",  # what `shape` does not change
-        "shape": {
-            "patch": 4,
-            "width": 192,
-            "depth": 9,
-            "mlp_width": 768,
-            "num_heads": 3,
-            "resolution": 28,
-        },
-        "num_classes": 10,
-        "stochastic_depth_rate": 0.1,
-        "bfloat16": config.model.get("bfloat16", False),
-    }
-    config.optimiser = {
-        "name": "adamw",
-        "learning_rate": 1e-3,
-        "warmup_epochs": 5.0,
-        "weight_decay": 0.05,
-        "clip_norm": 1.0,
-        "ema_decay": config.optimiser.get("ema_decay", 0.0),
-    }
+    """Returns the settings: network and optimiser are those of cifar10_vit.py."""
+    config, small = fashion_mnist.get_config(), cifar10_vit.get_config()
+    config.model, config.optimiser = small.model, small.optimiser
+    config.model.shape.resolution = 28
+    config.optimiser.ema_decay = 0.0
     return config

@@ -5,6 +5,7 @@ python -m nfnet.finetune --config nfnet/configs/imagenet_finetune.py:F3 --init r
 
 FOLDER has train/ and val/ with one folder a class. The argument after the colon is a variant; "F7+,4" adds
 repeated augmentation of multiplicity 4 (footnote 4), at the same cost.
+--config.data.hold_out_every=128 selects checkpoints on 1 in 128 training images.
 Expected: the top-1 errors of the paper's Figure 1. Not run here.
 
 What the paper does not state is marked below: from Brock et al. 2021, appendix A.5 ("A.5"), or chosen
@@ -30,7 +31,6 @@ def get_config(argument: str = "F0") -> ConfigDict:
     }
     config.data = {
         "source": "image_folder",
-        "path": "",
         "held_out_split": "val",
         "image_size": 384,
         "evaluation_size": 480,
@@ -58,7 +58,7 @@ def get_config(argument: str = "F0") -> ConfigDict:
         "batch_size": 2048,  # A.5
         "loss": "softmax",
         "label_smoothing": 0.1,  # chosen
-        "fsdp": 1,
+        "shard_state": 1,
         "evaluation_batch_size": 512,
         "log_every": 100,
         "evaluate_every": 2500,

@@ -30,7 +30,6 @@ def get_config(variant: str = "F0") -> ConfigDict:
     }
     config.data = {
         "source": "array_record",
-        "path": "",
         "held_out_split": "validation",
         "image_size": 224,
         "evaluation_size": 256,
@@ -55,7 +54,7 @@ def get_config(variant: str = "F0") -> ConfigDict:
         "batch_size": 4096,
         "loss": "softmax",  # chosen
         "label_smoothing": 0.0,  # chosen
-        "fsdp": 1,  # 8 and more shards parameters and momentum, for F7+ on small devices
+        "shard_state": 1,  # 8 and more spread parameters and momentum, for F7+ on small devices
         "evaluation_batch_size": 1024,
         "log_every": 100,
         "evaluate_every": 0,  # at the end, as in the paper

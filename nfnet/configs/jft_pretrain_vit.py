@@ -11,10 +11,12 @@ published.
 
 from ml_collections import ConfigDict
 
+from nfnet.configs import jft_pretrain
+
 
 def get_config(variant: str = "B/16") -> ConfigDict:
     """Returns the settings of a variant."""
-    config = ConfigDict()
+    config = jft_pretrain.get_config()
     config.model = {
         "family": "vit",
         "variant": variant,
@@ -23,20 +25,8 @@ def get_config(variant: str = "B/16") -> ConfigDict:
         "logit_bias": -10.0,  # released
         "bfloat16": True,
     }
-    config.data = {
-        "source": "array_record",
-        "path": "",
-        "held_out_split": "validation",
-        "image_size": 224,
-        "evaluation_size": 224,
-        "evaluation_margin": 32,
-        "crop": "random_resized",
-        "min_area": 0.05,  # released
-        "flip": True,
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.5, 0.5, 0.5),
-        "workers": 16,
-    }
+    config.data.update(evaluation_size=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    config.data.min_area = 0.05  # released
     config.optimiser = {
         "name": "adafactor",
         "learning_rate": 8e-4,  # released
@@ -49,13 +39,5 @@ def get_config(variant: str = "B/16") -> ConfigDict:
         "momentum": 0.9,
         "clip_norm": 1.0,  # released
     }
-    config.training = {
-        "epochs": 1.0,
-        "batch_size": 4096,
-        "loss": "sigmoid",
-        "evaluation_batch_size": 1024,
-        "log_every": 100,
-        "evaluate_every": 0,
-        "save_every": 2000,
-    }
+    config.training.loss = "sigmoid"
     return config

@@ -31,7 +31,6 @@ def get_config() -> ConfigDict:
     }
     config.data = {
         "source": "tiny_imagenet",
-        "path": "",
         "held_out_split": "val",
         "image_size": 64,
         "evaluation_size": 64,

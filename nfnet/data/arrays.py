@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import math
 import struct
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from nfnet.data.sources import Example
+from nfnet.data.source import Example, digest
 from nfnet.errors import UserError, printable, unknown_name
 from nfnet.files import LARGEST, open_file, reason
 
@@ -41,6 +42,18 @@ class ArraySource:
     class_names: tuple[str, ...]
     images: UInt8[np.ndarray, "examples height width channels"]
     labels: Int[np.ndarray, " examples"]
+    left_out: str = ""
+
+    def __post_init__(self) -> None:
+        if (most := self.labels.max(initial=0)) >= len(self.class_names):
+            raise UserError(
+                f"{self.name}: labels reach {most}, over {len(self.class_names) - 1}: fetch the data again."
+            )
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """See `Source`: of classes, images and labels."""
+        return digest(self.class_names, (), self.images, self.labels.astype("<i8"))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,8 +71,8 @@ def _is_train(split: str) -> bool:
     return split == "train"
 
 
-def digits(split: str) -> ArraySource:
-    """Scikit-learn's 1,797 8x8 digits; a fixed random fifth is held out."""
+def digits(folder: Path, split: str) -> ArraySource:
+    """Scikit-learn's 1,797 8x8 digits, which are in no folder; a fixed random fifth is held out."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -67,8 +80,8 @@ def digits(split: str) -> ArraySource:
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(images))
     chosen = order[_DIGITS_HELD_OUT:] if _is_train(split) else order[:_DIGITS_HELD_OUT]
     labels = bunch.target.astype(np.int64)
-    split_name = "train" if _is_train(split) else "held-out"
-    return ArraySource(f"digits/{split_name}", tuple("0123456789"), images[chosen], labels[chosen])
+    name = f"digits/{'train' if _is_train(split) else 'held-out'}"
+    return ArraySource(name, tuple("0123456789"), images[chosen], labels[chosen])
 
 
 def _read(path: Path, most: int) -> bytes:
@@ -118,14 +131,11 @@ def fashion_mnist(folder: Path, split: str) -> ArraySource:
     prefix = "train" if _is_train(split) else "t10k"
     images = read_idx(folder / f"{prefix}-images-idx3-ubyte")
     labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte")
-    where = printable(folder)
     if images.shape[1:] != (28, 28) or labels.ndim != 1 or len(images) != len(labels) or not len(labels):
         raise UserError(
-            f"{where}: {prefix} images {images.shape} and labels {labels.shape} do not belong together: "
+            f"{printable(folder)}: {prefix} images {images.shape} and labels {labels.shape} do not belong together: "
             "fetch both files again."
         )
-    if labels.max() >= len(_FASHION_CLASSES):
-        raise UserError(f"{where}: {prefix} labels reach {labels.max()}, over 9: this is no Fashion-MNIST.")
     return ArraySource(f"fashion_mnist/{prefix}", _FASHION_CLASSES, images[..., None], labels.astype(np.int64))
 
 
@@ -145,10 +155,5 @@ def cifar10(folder: Path, split: str) -> ArraySource:
         rows.append(np.frombuffer(content, np.uint8).reshape(-1, _CIFAR10_RECORD))
     records = np.concatenate(rows)
     labels = records[:, 0].astype(np.int64)
-    if labels.max() >= len(_CIFAR10_CLASSES):
-        raise UserError(
-            f"{printable(folder)}: a label reaches {labels.max()}, over 9: this is not CIFAR-10's binary version."
-        )
     images = np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-    split_name = "train" if _is_train(split) else "test"
-    return ArraySource(f"cifar10/{split_name}", _CIFAR10_CLASSES, images, labels)
+    return ArraySource(f"cifar10/{'train' if _is_train(split) else 'test'}", _CIFAR10_CLASSES, images, labels)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from nfnet.data.randaugment import rand_augment
-from nfnet.errors import UserError, unknown_name
+from nfnet.ranges import SHARE, check_fields
 
 Pixels = UInt8[np.ndarray, "height width 3"]
-_CROPS = ("random_resized", "pad", "none")
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,15 @@ class Augmentation:
     """
 
     size: int
-    crop: str = "random_resized"
-    min_area: float = 0.08
+    crop: Literal["random_resized", "pad", "none"] = "random_resized"
+    min_area: Annotated[float, SHARE] = 0.08
     padding: int = 4
     flip: bool = True
     randaugment_layers: int = 0
     randaugment_magnitude: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.crop not in _CROPS:
-            raise unknown_name("data.crop", self.crop, _CROPS)
-        if not 0 < self.min_area <= 1:
-            raise UserError(f"data.min_area is {self.min_area}, but it is a share of the image: give one in (0, 1].")
+        check_fields(self, "data.")
 
 
 def resize(image: Pixels, height: int, width: int, box: tuple[float, float, float, float] | None = None) -> Pixels:

@@ -1,46 +1,75 @@
-"""Folders of images: ImageNet's layout (one folder a class) and Tiny-ImageNet's validation file."""
+"""Folders of images: ImageNet's layout (one folder a class) and Tiny-ImageNet's validation file.
+
+Names that begin with a point, and `__MACOSX`, are no data. Links to folders are followed, each folder once a class.
+"""
 
 from __future__ import annotations
 
 import functools
 import io
 import os
-import types
 import warnings
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import PIL
 from jaxtyping import Int, UInt8
+from PIL import Image
 
-from nfnet.data.sources import Example, UnreadableExampleError
+from nfnet.data.source import Example, UnreadableExampleError, composed, digest
 from nfnet.errors import UserError, printable
 from nfnet.files import list_folder, read_file, read_text_file, reason
 
-_SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm")
+_SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
+_ORIENTATION = 0x0112  # EXIF's number of the tag
+
+# Pillow warns of an image of over 90 million pixels, decodes it, and refuses only twice as many; it also warns of tags
+# that are damaged. The filters are the process's own, because Python's `catch_warnings` is not for threads.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 
 
-@functools.cache
-def _pillow() -> types.ModuleType:
-    from PIL import Image
+def _pixels(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns a Pillow image as RGB of 8 bits, as `decode` documents."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        grey = np.asarray(image)
+        if image.mode == "F" or grey.min() < 0 or grey.max() > 65535:
+            raise ValueError("its values are of 32 bits, whose range is not known")
+        scaled = (grey.astype(np.uint32) + 128) // 257
+        return np.repeat(scaled.astype(np.uint8)[..., None], 3, axis=-1)
+    # Pillow warns of palettes with transparency unless that is kept at first.
+    return np.asarray((image.convert("RGBA") if "transparency" in image.info else image).convert("RGB"))
 
-    # Pillow warns of an image of over 90 million pixels, decodes it, and refuses only twice as many. The filter is the
-    # process's own, because Python's `catch_warnings` is not for threads.
-    warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-    return Image
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Returns an image as its camera was held; EXIF numbers the eight ways."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    rows, columns = (-1 if orientation in turned else 1 for turned in ((3, 4, 7, 8), (2, 3, 6, 7)))
+    return np.ascontiguousarray(pixels[::rows, ::columns])
 
 
 def decode(content: bytes, name: str) -> UInt8[np.ndarray, "height width 3"]:
-    """Decodes one image file to RGB.
+    """Decodes one image file to RGB, turned as its EXIF orientation says.
+
+    Values of 16 bits are scaled to 8; grey is repeated; opacity is dropped; of several frames the first is taken.
+    Grey images of 32 bits are taken if their values are those of 16 bits.
 
     Raises:
         UnreadableExampleError: naming the file.
     """
-    image_module = _pillow()
     try:
-        with image_module.open(io.BytesIO(content)) as image:
-            return np.asarray(image.convert("RGB"))
-    except image_module.UnidentifiedImageError:
+        with Image.open(io.BytesIO(content)) as image:
+            pixels = _pixels(image)
+            try:
+                orientation = image.getexif().get(_ORIENTATION, 1)
+            except Exception:  # damaged tags do not make the pixels worse
+                orientation = 1
+            return _turned(pixels, orientation)
+    except PIL.UnidentifiedImageError:
         said = "no known kind of image"
     # Pillow's decoders raise whatever their format's parser meets in damaged bytes, SyntaxError included.
     except Exception as error:
@@ -53,8 +82,9 @@ class FileSource:
     """Images in files, decoded when read.
 
     Attributes:
-        files: paths relative to `root`.
+        files: paths relative to `root`, with slashes.
         labels: class indices.
+        left_out: what lies beside them, in words.
     """
 
     name: str
@@ -62,6 +92,12 @@ class FileSource:
     root: Path
     files: tuple[str, ...]
     labels: Int[np.ndarray, " examples"]
+    left_out: str = ""
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """See `Source`: of names and labels, not of what is in the files."""
+        return digest(self.class_names, map(composed, self.files), self.labels.astype("<i8"))
 
     def __len__(self) -> int:
         return len(self.files)
@@ -77,71 +113,136 @@ class FileSource:
         return {"image": decode(content, str(path)), "label": int(self.labels[index])}
 
 
-def _subfolders(root: Path) -> tuple[str, ...]:
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
+    return [entry for entry in list_folder(folder) if not entry.name.startswith(".") and entry.name != "__MACOSX"]
+
+
+def _kind(name: str, place: str = "") -> str:
+    """Returns what to call a file that is left out, or nothing if it is an image where images belong."""
+    if not name.lower().endswith(_SUFFIXES):
+        return f"{Path(name).suffix or 'other'} files"
+    return f"images {place}" if place else ""
+
+
+def _class_folders(root: Path) -> dict[str, str]:
+    """Returns the folder of each class in `root`, in the order of the labels: numbers by value, other names as text."""
     try:
-        return tuple(entry.name for entry in list_folder(root) if entry.is_dir())
+        folders = [entry.name for entry in _listed(root) if entry.is_dir()]
     except OSError as error:  # a link that leads in a circle
         raise UserError(f"{printable(error.filename)} cannot be read ({error.strerror}): remove it.") from None
+    numbers = all(name.isascii() and name.isdigit() for name in folders)
+    found = {composed(folder): folder for folder in sorted(folders, key=int if numbers else composed)}
+    if len(found) < len(folders):
+        twice = next(folder for folder in folders if folder not in found.values())
+        raise UserError(f"{printable(root)} has the class {printable(twice)} in two encodings of accents: merge them.")
+    return found
 
 
-def _images_below(folder: Path, root: Path) -> list[str]:
-    def refuse(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):  # a held-out split may lack a class
-            raise UserError(f"{printable(error.filename)} cannot be read ({error.strerror}): check its permissions.")
+def _read_classes(file: Path, folders: Iterable[str], root: Path) -> tuple[str, ...]:
+    """Reads the list of `data.classes`, which has to name the class folders in `root`, if there is one, each once."""
+    names = [composed(line) for line in map(str.strip, read_text_file(file).split("\n")) if line]
+    counts, known = Counter(names), set(folders if root.is_dir() else names)
+    said = [f"names the class {name!r} {count} times, for one folder in" for name, count in counts.items() if count > 1]
+    said += [f"names the class {name!r}, which has no folder in" for name in names if name not in known]
+    said += [f"lacks the class {name!r}, which has a folder in" for name in folders if name not in counts]
+    if said:
+        raise UserError(f"{printable(file)} {printable(said[0])} {printable(root)}: correct the list.")
+    return tuple(names)
 
-    found = []
-    for where, _, names in os.walk(folder, onerror=refuse):
-        found += [os.path.relpath(os.path.join(where, n), root) for n in names if n.lower().endswith(_SUFFIXES)]
-    return sorted(found)
+
+def _images_below(root: Path, name: str, above: Iterable[tuple[int, int]], left_out: Counter[str]) -> list[str]:
+    """Returns the images at any depth below a folder, sorted.
+
+    Args:
+        root: what the paths are relative to.
+        name: of the folder in `root`.
+        above: device and inode of the folders that a link must not lead to.
+        left_out: counts everything else.
+    """
+    found, seen = [], set(above)
+    folders, links = [name], list[str]()  # what several links lead to is read once, and not by a link if possible
+    while folders or links:
+        name = folders.pop() if folders else links.pop(0)
+        try:
+            status, entries = (root / name).stat(), _listed(root / name)
+        except (OSError, UserError):
+            left_out["folders that cannot be read"] += 1
+            continue
+        if (place := (status.st_dev, status.st_ino)) in seen:
+            continue
+        seen.add(place)
+        for entry in entries:
+            path = f"{name}/{entry.name}"
+            if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
+                (links if entry.is_symlink() else folders).append(path)
+            elif kind := _kind(entry.name):
+                left_out[kind] += 1
+            else:
+                found.append(path)
+    return sorted(found, key=composed)
 
 
-def image_folder(root: Path, classes_from: Path | None = None) -> FileSource:
+def image_folder(root: Path, classes_from: Path | None = None, classes: Path | None = None) -> FileSource:
     """One folder a class, images at any depth below it.
 
     Args:
         root: the split's folder.
         classes_from: the folder whose subfolders name the classes, usually the training split: a held-out
             split may lack some of them. Default: `root`.
+        classes: a text file that lists these classes in the order of the labels.
 
     Raises:
         UserError: missing folder, no classes, a class without an image in `root` (if it defines the classes),
-            or a class that `classes_from` does not have.
+            a class that `classes_from` does not have, or a list of other classes.
     """
-    found = _subfolders(root)
+    found = _class_folders(root)
+    trained = classes_from or root
     # A held-out split without its training split beside it can still be evaluated.
-    elsewhere = classes_from is not None and classes_from != root and classes_from.is_dir()
-    class_names = _subfolders(classes_from) if classes_from is not None and elsewhere else found
+    known = found if trained == root or not trained.is_dir() else _class_folders(trained)
+    partial = trained != root and (known is not found or classes is not None)  # may lack a class
     if not found:
         raise UserError(f"{printable(root)} holds no class folders: it needs one folder of images a class.")
-    unknown = sorted(set(found) - set(class_names))
-    if unknown:
-        raise UserError(
-            f"{printable(root / unknown[0])} is a class that {printable(classes_from)} does not have: "
-            "remove or rename it."
-        )
+    if unknown := sorted(found.keys() - known.keys()):
+        name = printable(root / found[unknown[0]])
+        raise UserError(f"{name} is a class that {printable(trained)} does not have: remove or rename it.")
+    class_names = tuple(known) if classes is None else _read_classes(classes, known, trained)
     files: list[str] = []
     labels: list[int] = []
+    left_out = Counter(_kind(entry.name, "beside the class folders") for entry in _listed(root) if not entry.is_dir())
+    places = [folder.stat() for folder in (root.resolve(), *root.resolve().parents)]
+    above = [(place.st_dev, place.st_ino) for place in places]
     for label, name in enumerate(class_names):
-        images = _images_below(root / name, root)
-        if not images and not elsewhere:
+        images = _images_below(root, found[name], above, left_out) if name in found else []
+        if not images and not partial:
             raise UserError(f"{printable(root / name)} holds no images ({', '.join(_SUFFIXES)}): fill or remove it.")
         files += images
         labels += [label] * len(images)
     if not files:
         raise UserError(f"{printable(root)} holds no images ({', '.join(_SUFFIXES)}).")
-    return FileSource(f"{root.parent.name}/{root.name}", class_names, root, tuple(files), np.array(labels))
+    said = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
+    return FileSource(f"{root.parent.name}/{root.name}", class_names, root, tuple(files), np.array(labels), said)
 
 
-def tiny_imagenet_validation(root: Path) -> FileSource:
-    """Tiny-ImageNet's validation split: `val/images` with labels in `val/val_annotations.txt`.
+def open_image_folder(folder: Path, split: str, classes: Path | None = None) -> FileSource:
+    """A split in ImageNet's layout: FOLDER/SPLIT, with the classes of FOLDER/train."""
+    return image_folder(folder / split, folder / "train", classes)
 
-    The classes are the folders of `root`/train.
+
+def open_tiny_imagenet(folder: Path, split: str, classes: Path | None = None) -> FileSource:
+    """Tiny-ImageNet: the training split has ImageNet's layout, the validation split a file of labels.
+
+    That file is `val/val_annotations.txt`, of the images in `val/images`. The classes are the folders in `train`.
 
     Raises:
         UserError: missing or malformed annotations, or a class that the training split lacks.
     """
-    class_names = _subfolders(root / "train")
-    annotations = root / "val" / "val_annotations.txt"
+    train = folder / "train"
+    if split == "train":
+        return image_folder(train, classes=classes)
+    class_names = tuple(_class_folders(train))
+    if classes is not None:
+        class_names = _read_classes(classes, class_names, train)
+    annotations = folder / "val" / "val_annotations.txt"
     name = printable(annotations)
     index = {class_name: label for label, class_name in enumerate(class_names)}
     files, labels = [], []
@@ -151,11 +252,12 @@ def tiny_imagenet_validation(root: Path) -> FileSource:
             raise UserError(f"{name}, line {number}: no tab between file and class: unpack the file again.")
         if Path(fields[0]).name != fields[0]:
             raise UserError(f"{name}, line {number}: {printable(fields[0])} is no file's name: unpack the file again.")
-        if fields[1] not in index:
-            class_name = printable(repr(fields[1]))
-            raise UserError(f"{name}, line {number}: class {class_name} has no folder in {printable(root / 'train')}.")
+        class_name = composed(fields[1])
+        if class_name not in index:
+            shown = printable(repr(class_name))
+            raise UserError(f"{name}, line {number}: class {shown} has no folder in {printable(train)}.")
         files.append(f"images/{fields[0]}")
-        labels.append(index[fields[1]])
+        labels.append(index[class_name])
     if not files:
         raise UserError(f"{name} is empty: unpack Tiny-ImageNet again.")
-    return FileSource(f"{root.name}/val", class_names, root / "val", tuple(files), np.array(labels))
+    return FileSource(f"{folder.name}/val", class_names, folder / "val", tuple(files), np.array(labels))

@@ -9,12 +9,13 @@ et al. 2023 suspect their own pipeline did not.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import grain
 import numpy as np
@@ -22,8 +23,9 @@ from absl import flags
 from jaxtyping import Bool, Float32, Int32, Int64, UInt8
 
 from nfnet.data.augment import Augmentation, evaluation_image, train_image
-from nfnet.data.sources import Source, UnreadableExampleError
-from nfnet.errors import UserError, printable, unknown_name
+from nfnet.data.source import Source, UnreadableExampleError
+from nfnet.errors import UserError, printable
+from nfnet.ranges import check_fields
 
 _log = logging.getLogger(__name__)
 _MAX_EXAMPLES = 2**32  # the block cipher behind grain's shuffle permutes 32-bit numbers
@@ -104,6 +106,28 @@ class Schedule:
         return batch * distinct + position % distinct
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Which share of each batch is read, and how.
+
+    Attributes:
+        host: index of this host.
+        hosts: how many share each batch.
+        workers: decoding processes on this host; 0 decodes in threads of this process.
+        threads: decoding threads of each process.
+        unreadable: "skip" gives an image that cannot be decoded no weight; "fatal" stops at it.
+    """
+
+    host: int = 0
+    hosts: int = 1
+    workers: int = 0
+    threads: int = 2
+    unreadable: Literal["skip", "fatal"] = "skip"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.")
+
+
 def _seed(seed: int, purpose: str) -> int:
     """Derives independent seeds, so that run 1's first epoch is not run 0's second."""
     entropy = [seed, *purpose.encode()]
@@ -138,67 +162,52 @@ class _Read:
         return f"{type(self).__name__}({self.source.name})"
 
 
-def _finish(example: dict[str, Any], image: np.ndarray, weight: float) -> dict[str, Any]:
+def _finish(example: dict[str, Any], image: np.ndarray) -> dict[str, Any]:
     return {
         "image": image,
         "label": np.int32(example["label"]),
-        "weight": np.float32(0.0 if example["unreadable"] else weight),
+        "weight": np.float32(0.0 if example["unreadable"] else example["weight"]),
         "index": np.int64(example["index"]),
-        "unreadable": np.bool_(example["unreadable"]),
+        "unreadable": np.bool_(example["unreadable"] and example["weight"]),  # padding counts nowhere
     }
 
 
-@dataclass(frozen=True)
-class _Train:
-    augmentation: Augmentation
-
-    def __call__(self, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        image = train_image(example["image"], self.augmentation, rng)
-        return _finish(example, image, example["weight"])
+def _train(augmentation: Augmentation, example: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    return _finish(example, train_image(example["image"], augmentation, rng))
 
 
-@dataclass(frozen=True)
-class _Evaluate:
-    size: int
-    margin: int
-
-    def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
-        image = evaluation_image(example["image"], self.size, self.margin)
-        return _finish(example, image, example["weight"])
+def _evaluate(size: int, margin: int, example: dict[str, Any]) -> dict[str, Any]:
+    return _finish(example, evaluation_image(example["image"], size, margin))
 
 
-class _Slots(grain.MapDataset):  # type: ignore[misc]
-    """All slots of all batches, in order; the slots past the last image are weightless."""
+class _Reordered(grain.MapDataset):  # type: ignore[misc]
+    """As many elements as said, each from the place in `parent` that a function of its index gives."""
 
-    def __init__(self, parent: grain.MapDataset, schedule: Schedule):
+    def __init__(self, parent: grain.MapDataset, length: int, place: Callable[[int], int]):
         super().__init__(parent)
-        self._schedule = schedule
+        self._length, self._place = length, place
 
     def __len__(self) -> int:
-        return self._schedule.steps * self._schedule.batch_size
+        return self._length
 
     def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return self.slice(index)
-        example = self._parent[self._schedule.draw(index)]
-        return {**example, "weight": float(index < self._schedule.images)}
+        return self.slice(index) if isinstance(index, slice) else self._parent[self._place(index)]
 
 
-class _HostShare(grain.MapDataset):  # type: ignore[misc]
-    """The slots of one host: of every batch, the `host`-th of `hosts` equal runs of positions."""
+def _weigh(images: int, index: int, example: dict[str, Any]) -> dict[str, Any]:
+    return {**example, "weight": float(index < images)}
 
-    def __init__(self, parent: grain.MapDataset, batch_size: int, host: int, hosts: int):
-        super().__init__(parent)
-        self._batch_size, self._share, self._host = batch_size, batch_size // hosts, host
 
-    def __len__(self) -> int:
-        return len(self._parent) // self._batch_size * self._share
+def _slots(examples: grain.MapDataset, schedule: Schedule) -> grain.MapDataset:
+    """Returns all slots of all batches, in order; the slots past the last image are weightless."""
+    slots = _Reordered(examples, schedule.steps * schedule.batch_size, schedule.draw)
+    return slots.map_with_index(functools.partial(_weigh, schedule.images))
 
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return self.slice(index)
-        batch, position = divmod(index, self._share)
-        return self._parent[batch * self._batch_size + self._host * self._share + position]
+
+def _host_slot(batch_size: int, share: int, host: int, index: int) -> int:
+    """Returns the slot of a host's element: of every batch it has one of equal runs of positions."""
+    batch, position = divmod(index, share)
+    return batch * batch_size + host * share + position
 
 
 def _ignore_interrupt(worker: int, workers: int) -> None:
@@ -206,13 +215,12 @@ def _ignore_interrupt(worker: int, workers: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _batches(
-    slots: grain.MapDataset, batch_size: int, start: int, *, host: int, hosts: int, workers: int, threads: int
-) -> Iterator[Batch]:
-    if batch_size % hosts:
-        raise UserError(f"The batch size {batch_size} is no multiple of the {hosts} hosts: change it.")
-    share = batch_size // hosts
-    mine = _HostShare(slots, batch_size, host, hosts)
+def _batches(slots: grain.MapDataset, batch_size: int, start: int, reading: Reading) -> Iterator[Batch]:
+    if batch_size % reading.hosts:
+        raise UserError(f"The batch size {batch_size} is no multiple of the {reading.hosts} hosts: change it.")
+    share, threads = batch_size // reading.hosts, reading.threads
+    place = functools.partial(_host_slot, batch_size, share, reading.host)
+    mine = _Reordered(slots, len(slots) // batch_size * share, place)
     if start * share >= len(mine):
         return iter(())
     dataset = (
@@ -220,11 +228,11 @@ def _batches(
         .batch(share)
         .to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * max(threads, 1)))
     )
-    if workers:
+    if reading.workers:
         # Grain's workers read absl flags, which only absl's own `app.run` would have parsed.
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
-        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+        options = grain.MultiprocessingOptions(num_workers=reading.workers, per_worker_buffer_size=2)
         dataset = dataset.mp_prefetch(options, worker_init_fn=_ignore_interrupt)
     return iter(dataset)
 
@@ -232,52 +240,34 @@ def _batches(
 class TrainBatches(Iterator[Batch]):
     """One host's share of the batches of a run, in order, from any batch on."""
 
-    def __init__(
-        self,
-        source: Source,
-        schedule: Schedule,
-        augmentation: Augmentation,
-        *,
-        host: int = 0,
-        hosts: int = 1,
-        workers: int = 0,
-        threads: int = 2,
-        unreadable: str = "skip",
-    ):
+    def __init__(self, source: Source, schedule: Schedule, augmentation: Augmentation, reading: Reading | None = None):
         """Describes the batches; reading starts with the first `next`.
 
         Args:
             source: the training data, of `schedule.examples` examples.
             schedule: which example stands where.
             augmentation: distortion of each image.
-            host: index of this host.
-            hosts: how many share each batch.
-            workers: decoding processes on this host; 0 decodes in threads of this process.
-            threads: decoding threads of each process.
-            unreadable: "skip" gives an image that cannot be decoded no weight; "fatal" stops at it.
+            reading: whole batches, in this process, by default.
 
         Raises:
             UserError: the parts do not fit together.
         """
-        if unreadable not in ("skip", "fatal"):
-            raise unknown_name("data.unreadable", unreadable, ("skip", "fatal"))
         if len(source) != schedule.examples:
             raise UserError(f"{source.name} has {len(source)} examples, not the {schedule.examples} of the schedule.")
-        self._schedule = schedule
-        self._identity = {"source": source.name, **asdict(schedule), "augmentation": asdict(augmentation)}
-        shuffled = grain.MapDataset.source(_Read(source, unreadable == "fatal")).shuffle(
+        self._schedule, self._name, self._reading = schedule, source.name, reading or Reading()
+        self._identity = {**asdict(schedule), "augmentation": asdict(augmentation), "source": source.identity}
+        shuffled = grain.MapDataset.source(_Read(source, self._reading.unreadable == "fatal")).shuffle(
             seed=_seed(schedule.seed, "order")
         )
-        self._slots = _Slots(shuffled, schedule).random_map(
-            _Train(augmentation), seed=_seed(schedule.seed, "augmentation")
+        self._slots = _slots(shuffled, schedule).random_map(
+            functools.partial(_train, augmentation), seed=_seed(schedule.seed, "augmentation")
         )
-        self._sharding = {"host": host, "hosts": hosts, "workers": workers, "threads": threads}
         self._next = 0
         self._iterator: Iterator[Batch] | None = None
 
     def __next__(self) -> Batch:
         if self._iterator is None:
-            self._iterator = _batches(self._slots, self._schedule.batch_size, self._next, **self._sharding)
+            self._iterator = _batches(self._slots, self._schedule.batch_size, self._next, self._reading)
         batch = next(self._iterator)
         self._next += 1
         return batch
@@ -306,11 +296,14 @@ class TrainBatches(Iterator[Batch]):
                 f"batches 0 to {self._schedule.steps}: pass another one."
             )
         for key, ours in self._identity.items():
-            if stored.get(key) != ours:
+            former = stored.get(key)
+            if key == "source" and not str(former).startswith("sha256:"):
+                ours = self._name  # which stood for the data in early checkpoints
+            if former != ours:
                 raise UserError(
-                    f"The checkpoint was made with data {key} {printable(repr(stored.get(key)))} and the run has "
-                    f"{ours!r}: examples would be seen twice or never; go back to that setting or start in an empty "
-                    "--workdir."
+                    f"The checkpoint was made with data {key} {printable(repr(former))} and the run has {ours!r}"
+                    f"{f', which stands for names and labels of {self._name},' if key == 'source' else ''}: examples "
+                    "would be seen twice or never; go back to that setting or start in an empty --workdir."
                 )
         self.close()
         self._next = start
@@ -323,16 +316,7 @@ class TrainBatches(Iterator[Batch]):
 
 
 def evaluation_batches(
-    source: Source,
-    batch_size: int,
-    size: int,
-    *,
-    margin: int = 32,
-    host: int = 0,
-    hosts: int = 1,
-    workers: int = 0,
-    threads: int = 2,
-    unreadable: str = "skip",
+    source: Source, batch_size: int, size: int, margin: int = 32, reading: Reading | None = None
 ) -> Iterator[Batch]:
     """Iterates once over a held-out split, in order; the last batch is padded with weightless examples.
 
@@ -341,20 +325,10 @@ def evaluation_batches(
         batch_size: of all hosts together.
         size: height and width of the images, in pixels.
         margin: pixels cut away on both sides together, see `nfnet.data.augment.evaluation_image`.
-        host: index of this host.
-        hosts: how many share each batch.
-        workers: decoding processes on this host; 0 decodes in threads of this process.
-        threads: decoding threads of each process.
-        unreadable: "skip" or "fatal".
+        reading: whole batches, in this process, by default.
     """
-    schedule = Schedule(len(source), 1.0, batch_size)
-    slots = _Slots(grain.MapDataset.source(_Read(source, unreadable == "fatal")), schedule)
-    return _batches(
-        slots.map(_Evaluate(size, margin)),
-        batch_size,
-        0,
-        host=host,
-        hosts=hosts,
-        workers=workers,
-        threads=threads,
+    reading = reading or Reading()
+    slots = _slots(
+        grain.MapDataset.source(_Read(source, reading.unreadable == "fatal")), Schedule(len(source), 1.0, batch_size)
     )
+    return _batches(slots.map(functools.partial(_evaluate, size, margin)), batch_size, 0, reading)

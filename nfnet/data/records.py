@@ -16,63 +16,49 @@ from pathlib import Path
 from typing import Any
 
 from nfnet.data.folder import decode
-from nfnet.data.sources import Example, UnreadableExampleError
+from nfnet.data.source import Example, UnreadableExampleError, composed, digest
 from nfnet.errors import UserError, printable
-from nfnet.files import read_text_file, reason
+from nfnet.files import read_text_file, reason, replacing
 
 _IMAGE_KEYS = ("image/encoded", "image")
 _LABEL_KEYS = ("label", "image/class/label")
 
 
+# TensorFlow, if installed, registers the package of the original name.
+_MESSAGES = """
+name: "nfnet/tf_example.proto" package: "nfnet.tf_example" syntax: "proto3"
+message_type { name: "BytesList" field { name: "value" number: 1 type: TYPE_BYTES label: LABEL_REPEATED } }
+message_type { name: "FloatList" field { name: "value" number: 1 type: TYPE_FLOAT label: LABEL_REPEATED } }
+message_type { name: "Int64List" field { name: "value" number: 1 type: TYPE_INT64 label: LABEL_REPEATED } }
+message_type {
+  name: "Feature"
+  oneof_decl { name: "kind" }
+  field { name: "bytes_list" number: 1 type: TYPE_MESSAGE type_name: "BytesList" oneof_index: 0 }
+  field { name: "float_list" number: 2 type: TYPE_MESSAGE type_name: "FloatList" oneof_index: 0 }
+  field { name: "int64_list" number: 3 type: TYPE_MESSAGE type_name: "Int64List" oneof_index: 0 }
+}
+message_type {
+  name: "Features"
+  nested_type {
+    name: "FeatureEntry"
+    options { map_entry: true }
+    field { name: "key" number: 1 type: TYPE_STRING }
+    field { name: "value" number: 2 type: TYPE_MESSAGE type_name: "Feature" }
+  }
+  field { name: "feature" number: 1 type: TYPE_MESSAGE type_name: "FeatureEntry" label: LABEL_REPEATED }
+}
+message_type { name: "Example" field { name: "features" number: 1 type: TYPE_MESSAGE type_name: "Features" } }
+"""
+
+
 @functools.cache
 def example_message() -> Any:
     """The protocol buffer class of `tf.train.Example`, built here so that TensorFlow is not needed."""
-    from google.protobuf import (  # type: ignore[import-untyped, unused-ignore]
-        descriptor_pb2,
-        descriptor_pool,
-        message_factory,
-    )
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
-    package = "nfnet.tf_example"  # TensorFlow, if installed, registers the original name
-    file = descriptor_pb2.FileDescriptorProto(name="nfnet/tf_example.proto", package=package, syntax="proto3")
-    kinds = descriptor_pb2.FieldDescriptorProto
-
-    def message(name: str, *fields: tuple[str, int, int, str, bool]) -> descriptor_pb2.DescriptorProto:
-        result = file.message_type.add(name=name)
-        for field_name, number, kind, type_name, repeated in fields:
-            entry = result.field.add(name=field_name, number=number, type=kind)
-            entry.label = kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL
-            if type_name:
-                entry.type_name = f".{package}.{type_name}"
-        return result
-
-    message("BytesList", ("value", 1, kinds.TYPE_BYTES, "", True))
-    message("FloatList", ("value", 1, kinds.TYPE_FLOAT, "", True))
-    message("Int64List", ("value", 1, kinds.TYPE_INT64, "", True))
-    feature = message(
-        "Feature",
-        ("bytes_list", 1, kinds.TYPE_MESSAGE, "BytesList", False),
-        ("float_list", 2, kinds.TYPE_MESSAGE, "FloatList", False),
-        ("int64_list", 3, kinds.TYPE_MESSAGE, "Int64List", False),
-    )
-    feature.oneof_decl.add(name="kind")
-    for entry in feature.field:
-        entry.oneof_index = 0
-    features = message("Features", ("feature", 1, kinds.TYPE_MESSAGE, "Features.FeatureEntry", True))
-    pair = features.nested_type.add(name="FeatureEntry")
-    pair.options.map_entry = True
-    pair.field.add(name="key", number=1, type=kinds.TYPE_STRING, label=kinds.LABEL_OPTIONAL)
-    pair.field.add(
-        name="value",
-        number=2,
-        type=kinds.TYPE_MESSAGE,
-        label=kinds.LABEL_OPTIONAL,
-        type_name=f".{package}.Feature",
-    )
-    message("Example", ("features", 1, kinds.TYPE_MESSAGE, "Features", False))
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.Example"))
+    pool.Add(text_format.Parse(_MESSAGES, descriptor_pb2.FileDescriptorProto()))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("nfnet.tf_example.Example"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +69,13 @@ class RecordSource:
     class_names: tuple[str, ...]
     files: tuple[str, ...]
     _reader: Any = field(repr=False)
+    left_out: str = ""
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """See `Source`: of the files' names and sizes, not of what is in them."""
+        sizes = [item for file in self.files for item in (os.path.basename(file), os.path.getsize(file))]
+        return digest(self.class_names, [len(self), *sizes])
 
     def __len__(self) -> int:
         return len(self._reader)
@@ -98,21 +91,19 @@ class RecordSource:
         label = [value for key in _LABEL_KEYS if key in feature for value in feature[key].int64_list.value]
         if len(image) != 1 or len(label) != 1:
             raise UserError(
-                f"{where} has no single image ({' or '.join(_IMAGE_KEYS)}) and label "
-                f"({' or '.join(_LABEL_KEYS)}) but "
-                f"{printable(', '.join(sorted(feature))) or 'nothing'}: convert the data to these names."
+                f"{where} has no single image ({' or '.join(_IMAGE_KEYS)}) and label ({' or '.join(_LABEL_KEYS)}) "
+                f"but {printable(', '.join(sorted(feature))) or 'nothing'}: convert the data to these names."
             )
         if not 0 <= label[0] < len(self.class_names):
             raise UserError(f"{where} has label {label[0]} but there are {len(self.class_names)} classes.")
         return {"image": decode(image[0], where), "label": int(label[0])}
 
 
-def array_record(path: str, split: str) -> RecordSource:
+def array_record(folder: Path, split: str) -> RecordSource:
     """Opens the files of one split.
 
     Args:
-        path: a folder, of which the files `*{split}*.array_record*` are read in sorted order, with
-            `labels.txt`.
+        folder: of which the files `*{split}*.array_record*` are read in sorted order, with `labels.txt`.
         split: part of the file names.
 
     Raises:
@@ -120,14 +111,14 @@ def array_record(path: str, split: str) -> RecordSource:
     """
     from grain.sources import ArrayRecordDataSource
 
-    pattern = os.path.join(glob.escape(path), f"*{split}*.array_record*")
+    pattern = os.path.join(glob.escape(str(folder)), f"*{split}*.array_record*")
     files = tuple(sorted(glob.glob(pattern)))
     if not files:
         raise UserError(f"No ArrayRecord files match {printable(pattern)}: pass their folder with --config.data.path.")
-    labels = Path(path) / "labels.txt"
+    labels = folder / "labels.txt"
     if not labels.exists():
         raise UserError(f"Missing {printable(labels)}: write one class name a line, in the order of the labels.")
-    names = tuple(read_text_file(labels).splitlines())
+    names = tuple(map(composed, read_text_file(labels).splitlines()))
     for file in files:
         if not os.path.isfile(file):  # the reader would wait for a pipe
             raise UserError(f"{printable(file)} is no regular file: put the ArrayRecord file itself there.")
@@ -140,7 +131,7 @@ def array_record(path: str, split: str) -> RecordSource:
         ) from None
     if not length:
         raise UserError(f"The ArrayRecord files {printable(pattern)} are empty.")
-    return RecordSource(f"{Path(path).name}/{split}", names, files, reader)
+    return RecordSource(f"{folder.name}/{split}", names, files, reader)
 
 
 def write_array_record(
@@ -155,15 +146,15 @@ def write_array_record(
     """
     from array_record.python import array_record_module  # type: ignore[import-untyped, unused-ignore]
 
-    temporary = path.with_name(path.name + ".partial")
-    # Groups of one record make random access cheap, as grain recommends.
-    writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1")
-    for image, label in examples:
-        message = example_message()()
-        message.features.feature["image/encoded"].bytes_list.value.append(image)
-        message.features.feature["label"].int64_list.value.append(label)
-        writer.write(message.SerializeToString())
-    writer.close()
+    with replacing(path) as file:
+        # Groups of one record make random access cheap, as grain recommends.
+        writer = array_record_module.ArrayRecordWriter(file.name, "group_size:1")
+        for image, label in examples:
+            message = example_message()()
+            message.features.feature["image/encoded"].bytes_list.value.append(image)
+            message.features.feature["label"].int64_list.value.append(label)
+            writer.write(message.SerializeToString())
+        writer.close()
     if class_names is not None:
-        (path.parent / "labels.txt").write_text("".join(f"{name}\n" for name in class_names))
-    os.replace(temporary, path)
+        with replacing(path.parent / "labels.txt") as file:
+            file.write("".join(f"{name}\n" for name in class_names).encode())

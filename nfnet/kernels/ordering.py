@@ -12,7 +12,8 @@ does. Left alone, it spends most of a training step's memory on two things:
   in both passes, and XLA computes it once and keeps it. `lean` makes it depend on the cotangent.
 
 Both rest on `late`, on other platforms the identity. It is so too in a program for several devices: the number that it
-reads would have to be exchanged between them, once for each layer.
+reads would have to be exchanged between them, once for each layer. Where operations take their plain forms
+(`nfnet.kernels.forms`), nothing of this module stands in the program.
 
 The backend also fuses cheap operations, all but divisions and the like, into each operation that reads their result,
 and each computes it again, for every element. `once` ends a computation with a division.
@@ -26,8 +27,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, mlir
+
+from nfnet.kernels.forms import for_cpu
+from nfnet.kernels.primitive import primitive
 
 Bilinear = Callable[[Array, Array], Array]
 Function = Callable[[Array], Array]
@@ -45,6 +48,8 @@ def late(value: Array, first: Array, parts: int = 1) -> Array:
         first: What is to be computed before it.
         parts: Number of equal parts along the last axis of `first` that may be computed apart from each other.
     """
+    if not for_cpu(value, first):
+        return value
     result: Array = _late_p.bind(value, first, parts=parts)
     return result
 
@@ -56,12 +61,16 @@ def once(value: Array) -> Array:
         value: An array, of a floating type. It is divided by ones that XLA does not know to be such, so it should be
             small beside the arrays that it meets.
     """
+    if not for_cpu(value):
+        return value
     result: Array = _once_p.bind(value)
     return result
 
 
 def tied(x: Array, w: Array, parts: int = 1) -> tuple[Array, Array]:
     """Returns both as they are; in a backward pass the cotangent of w comes after that of x, which has `parts`."""
+    if not for_cpu(x, w):
+        return x, w
     x, w = _tied_p.bind(x, w, parts=parts)
     return x, w
 
@@ -107,6 +116,8 @@ def _value(value: Array, first: Array, *, parts: int) -> Array:
 
 
 def _late_on_cpu(value: Array, first: Array, *, parts: int) -> Array:
+    if 0 in first.shape:
+        return value
     corner = (1,) * (first.ndim - 1)
     step = first.shape[-1] // parts
     numbers = lax.slice(first, (0,) * first.ndim, (*corner, step * (parts - 1) + 1), (*corner, step))
@@ -186,6 +197,8 @@ def _tied_transpose(cotangents: Any, x: Any, w: Any, *, parts: int) -> list[Any]
 
 def _tied_batched(operands: Any, axes: Any, *, parts: int) -> tuple[Any, Any]:
     x, w = operands
+    if axes[0] is not None:  # the last axis is that of the parts
+        x, axes = jnp.moveaxis(x, axes[0], 0), (0, axes[1])
     return tied(x, w, parts), axes
 
 
@@ -215,32 +228,14 @@ def _linear_batched(operands: Any, axes: Any, **parameters: Any) -> tuple[Array,
     return jax.vmap(partial(_linear, **parameters), axes)(*operands), 0
 
 
-def _primitive(
-    name: str,
-    function: Callable[..., Any],
-    shape: Callable[..., Any],
-    jvp: Callable[..., Any],
-    batched: Callable[..., Any],
-    transpose: Callable[..., Any] | None = None,
-    *,
-    several: bool = False,
-) -> Primitive:
-    """Makes a primitive of a function, with its rules and, if it has `several`, a list of results."""
-    primitive = Primitive(name)
-    primitive.multiple_results = several
-    primitive.def_impl(function)
-    primitive.def_abstract_eval(shape)
-    mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=several))
-    ad.primitive_jvps[primitive] = jvp
-    batching.primitive_batchers[primitive] = batched
-    if transpose is not None:
-        ad.primitive_transposes[primitive] = transpose
-    return primitive
-
-
-_late_p = _primitive("late", _value, _value, _late_jvp, _late_batched)
+_late_p = primitive("late", _value, shape=_value, batched=_late_batched, jvp=_late_jvp)
 mlir.register_lowering(_late_p, _lower_late_on_cpu, platform="cpu")
-_once_p = _primitive("once", _once, _once, _once_jvp, _once_batched, _once_transpose)
-mlir.register_lowering(_once_p, mlir.lower_fun(_once_on_cpu, multiple_results=False), platform="cpu")
-_tied_p = _primitive("tied", _tied, _tied, _tied_jvp, _tied_batched, _tied_transpose, several=True)
-_linear_p = _primitive("linear", _linear, _linear_shape, _linear_jvp, _linear_batched, _linear_transpose)
+_once_p = primitive(
+    "once", _once, shape=_once, batched=_once_batched, on_cpu=_once_on_cpu, jvp=_once_jvp, transpose=_once_transpose
+)
+_tied_p = primitive(
+    "tied", _tied, shape=_tied, batched=_tied_batched, jvp=_tied_jvp, transpose=_tied_transpose, several=True
+)
+_linear_p = primitive(
+    "linear", _linear, shape=_linear_shape, batched=_linear_batched, jvp=_linear_jvp, transpose=_linear_transpose
+)

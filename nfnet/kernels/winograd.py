@@ -52,6 +52,8 @@ def pays(
         of_weights: Whether the gradient of the filters is asked for.
     """
     batch, height, width, _ = images
+    if not all(isinstance(side, int) for side in (batch, height, width)):  # unknown, as `jax.export` permits
+        return False
     fitting = filters[0] == 3 and height % 2 == width % 2 == 0
     wide = min(filters[2], filters[3] // groups) >= _CHANNELS
     enough = batch * height * width // 4 >= (_TILES_OF_WEIGHTS if of_weights else _TILES)

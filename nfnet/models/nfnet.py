@@ -14,8 +14,9 @@ divides its input by the standard deviation expected there (beta) and adds only 
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import islice
 from types import MappingProxyType
 from typing import Annotated, Literal
 
@@ -27,19 +28,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from nfnet.errors import UserError, unknown_name
-from nfnet.kernels.ordering import once
-from nfnet.models.layers import (
-    ACTIVATIONS,
-    Linear,
-    SqueezeExcite,
-    StochDepth,
-    VarianceFloor,
-    WSConv2D,
-    average_pool,
-    parameter_dtype,
-    scaled_activation,
-    spatial_mean,
-)
+from nfnet.kernels import VarianceFloor, deferred, gate
+from nfnet.models.activations import ACTIVATIONS, scaled_activation
+from nfnet.models.layers import Linear, SqueezeExcite, StochDepth, WSConv2D, average_pool, spatial_mean
+from nfnet.models.parts import Part
+from nfnet.models.precision import parameter_dtype
 from nfnet.ranges import CLASSES, RATE, Range, check_fields, check_value, shown
 
 PlusWidth = Literal["published", "released"]
@@ -65,8 +58,8 @@ class BlockConfig:
         stride: 2 where a stage halves the resolution, else 1.
         beta: 1 / expected standard deviation of the input.
         alpha: Share of the branch that is added to the shortcut.
-        activation: See `nfnet.models.layers.ACTIVATIONS`.
-        floor: See `nfnet.models.layers.standardize`.
+        activation: See `nfnet.models.activations.ACTIVATIONS`.
+        floor: See `nfnet.kernels.standardize`.
     """
 
     in_channels: int
@@ -105,8 +98,8 @@ class NFNetConfig:
         stem_strides: Strides of all stem convolutions.
         final_ratio: Channels of the last 1x1 convolution as a multiple of the last stage's width.
         alpha: Share of each residual branch that is added to its shortcut.
-        activation: A name in `nfnet.models.layers.ACTIVATIONS`.
-        floor: How weight standardization avoids dividing by zero; see `nfnet.models.layers.standardize`.
+        activation: A name in `nfnet.models.activations.ACTIVATIONS`.
+        floor: How weight standardization avoids dividing by zero; see `nfnet.kernels.standardize`.
         dropout_rate: Dropout on the pooled features in training.
         stochastic_depth_rate: Rate L of stochastic depth: block i of n is dropped with probability L * i / n.
         train_resolution: Side in pixels of training images in Brock et al. 2021.
@@ -229,20 +222,19 @@ class NFBlock(hk.Module):
         self, x: Float[Array, "batch height width in_channels"], is_training: bool
     ) -> Float[Array, "batch out_height out_width out_channels"]:
         """Returns shortcut + alpha * skip_gain * branch."""
+        shortcut = x
         if self.config.has_projection:
-            out = self.first_activation(x)
-            shortcut = self.conv_shortcut(average_pool(out) if self.config.stride > 1 else out)
-        else:
-            shortcut = x
-        out = self.conv0(x, self.first_activation)
-        out = self.conv1(out, self.activation)
-        out = self.conv1b(out, self.activation)
-        out = self.conv2(out, self.activation)
-        # All factors of the branch meet before the pixels do, once: one product, one sum over pixels for all gradients.
-        gates = self.stoch_depth(2 * self.squeeze_excite(out), is_training)  # 2: gates are near 1/2 at first
+            shortcut = self.first_activation(x)
+            shortcut = self.conv_shortcut(average_pool(shortcut) if self.config.stride > 1 else shortcut)
+        out = self.conv0(deferred(self.first_activation)(x))
+        activation = deferred(self.activation)
+        out = self.conv1(activation(out))
+        out = self.conv1b(activation(out))
+        out = self.conv2(activation(out))
+        gates = 2 * self.squeeze_excite(out)  # 2: gates are near 1/2 at first
         skip_gain = hk.get_parameter("skip_gain", (), parameter_dtype(x.dtype), jnp.zeros)
-        # Multiplied at parameter precision, for the sake of that sum.
-        return shortcut + (once(self.config.alpha * skip_gain * gates) * out).astype(x.dtype)
+        # Stochastic depth drops an example's gates, and so its branch.
+        return shortcut + gate(out, self.stoch_depth(gates, is_training), self.config.alpha * skip_gain)
 
 
 class NFNet(hk.Module):
@@ -333,7 +325,7 @@ class NFNet(hk.Module):
         """Returns the input of the first block: 3x3 convolutions with activations in between."""
         x = self.stem_convs[0](images)
         for stem_conv in self.stem_convs[1:]:
-            x = stem_conv(x, self.activation)
+            x = stem_conv(deferred(self.activation)(x))
         return x
 
     def head(self, x: Float[Array, "batch rows columns _"], is_training: bool) -> Mapping[str, Float[Array, "batch _"]]:
@@ -383,10 +375,51 @@ def find_variant(variant: str | NFNetConfig, plus_width: PlusWidth = "published"
     return config
 
 
-def is_classifier(module: str) -> bool:
-    """Returns whether a module name is the classifier's, whose weight is never clipped or transferred."""
-    # Squeeze-excite has layers of the same name.
-    return module == "ViT/head" or (module.endswith("/~/linear") and "squeeze_excite" not in module)
+def nfnet_parts(config: NFNetConfig, resolution: int, num_classes: int) -> Iterator[Part]:
+    """Yields what a network is made of, for a square image: "stem", the blocks of "stage 1" and on, and "head".
+
+    Raises:
+        UserError: If the image is too small.
+    """
+    if resolution < config.smallest_image:
+        raise UserError(
+            f"resolution is {resolution}, too small for the strides of this network: give at least "
+            f"{config.smallest_image}."
+        )
+    # Stem and head, without what they do not depend on: networks share them. Activations are elementwise, not counted.
+    ends = dataclasses.replace(
+        config,
+        depths=(1,) * len(config.depths),
+        activation="identity",
+        dropout_rate=0.0,
+        stochastic_depth_rate=0.0,
+        train_resolution=None,
+        test_resolution=None,
+    )
+    side = resolution
+    for stride in config.stem_strides:
+        side = -(-side // stride)
+    yield Part("stem", _stem, (ends,), (1, resolution, resolution, 3), side)
+    blocks = iter(config.blocks())
+    for stage, depth in enumerate(config.depths, start=1):
+        for block in islice(blocks, depth):
+            shape = (1, side, side, block.in_channels)
+            side = -(-side // block.stride)
+            alike = dataclasses.replace(block, beta=1.0, activation="identity")
+            yield Part(f"stage {stage}", _block, (alike,), shape, side, blocks=1)
+    yield Part("head", _head, (num_classes, ends), (1, side, side, config.widths[-1]), 1)
+
+
+def _stem(config: NFNetConfig, x: Array) -> Array:
+    return NFNet(1, config).stem(x)
+
+
+def _block(config: BlockConfig, x: Array) -> Array:
+    return NFBlock(config)(x, is_training=False)
+
+
+def _head(num_classes: int, config: NFNetConfig, x: Array) -> Array:
+    return NFNet(num_classes, config).head(x, is_training=False)["logits"]
 
 
 def _validate(config: NFNetConfig) -> None:

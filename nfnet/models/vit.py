@@ -13,11 +13,10 @@ easily missed: layer norms add 1e-6 to the variance, and GELU is the tanh form i
 form in timm.
 """
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import haiku as hk
 import jax
@@ -28,7 +27,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from nfnet.errors import UserError, unknown_name
-from nfnet.models.layers import StochDepth, parameter_dtype
+from nfnet.models.layers import Linear, StochDepth
+from nfnet.models.parts import Part
+from nfnet.models.precision import parameter_dtype
 from nfnet.ranges import CLASSES, RATE, Range, check_fields, check_value, shown
 
 GELU = Literal["tanh", "erf"]
@@ -100,54 +101,8 @@ class ViTConfig:
         return height // self.patch, width // self.patch
 
 
-class MLP(hk.Module):
-    """Two linear layers with a GELU between, applied to each token by itself."""
-
-    def __init__(self, hidden: int, *, gelu: GELU, dropout_rate: float = 0.0, name: str | None = None):
-        """Configures the layers.
-
-        Args:
-            hidden: Width of the hidden layer.
-            gelu: See `ViTConfig`.
-            dropout_rate: Dropout on the hidden layer in training.
-            name: Haiku module name.
-        """
-        super().__init__(name=name)
-        self.hidden = hidden
-        self.gelu = gelu
-        self.dropout_rate = dropout_rate
-
-    def __call__(self, x: Float[Array, "batch tokens width"], is_training: bool) -> Float[Array, "batch tokens width"]:
-        """Returns as many features as came in."""
-        hidden = hk.Linear(self.hidden, w_init=_XAVIER, name="hidden")(x)
-        hidden = jax.nn.gelu(hidden, approximate=self.gelu == "tanh")
-        hidden = _dropout(hidden, self.dropout_rate, is_training)
-        return hk.Linear(x.shape[-1], w_init=_XAVIER, name="out")(hidden)
-
-
-class SelfAttention(hk.Module):
-    """Multi-head self-attention with biases; one matrix product gives queries, keys and values."""
-
-    def __init__(self, num_heads: int, name: str | None = None):
-        """Configures the layer.
-
-        Args:
-            num_heads: Number of heads.
-            name: Haiku module name.
-        """
-        super().__init__(name=name)
-        self.num_heads = num_heads
-
-    def __call__(self, x: Float[Array, "batch tokens width"]) -> Float[Array, "batch tokens width"]:
-        """Returns for each token a mixture of all tokens' values."""
-        qkv = hk.Linear(3 * x.shape[-1], w_init=_XAVIER_SIDE_BY_SIDE, name="qkv")(x)
-        query, key, value = _split_heads(qkv, 3, self.num_heads)
-        mixture = jax.nn.dot_product_attention(query, key, value)
-        return hk.Linear(x.shape[-1], w_init=_XAVIER, name="out")(mixture.reshape(x.shape))
-
-
-class EncoderBlock(hk.Module):
-    """Pre-norm encoder block (Dosovitskiy et al. 2021, equations 2 and 3)."""
+class _Layer(hk.Module):
+    """What the layers and blocks of the network have in common."""
 
     def __init__(
         self,
@@ -157,12 +112,12 @@ class EncoderBlock(hk.Module):
         stochastic_depth_rate: float = 0.0,
         name: str | None = None,
     ):
-        """Configures the block.
+        """Configures the layer.
 
         Args:
             config: The network's shape.
-            dropout_rate: Dropout on both branches and the hidden layer in training.
-            stochastic_depth_rate: Probability with which training drops either branch for an example.
+            dropout_rate: Dropout in training, on the branches of a block and the hidden layer of an MLP.
+            stochastic_depth_rate: Probability with which training drops either branch of a block for an example.
             name: Haiku module name.
         """
         super().__init__(name=name)
@@ -170,50 +125,65 @@ class EncoderBlock(hk.Module):
         self.dropout_rate = dropout_rate
         self.stoch_depth = StochDepth(stochastic_depth_rate, name="stoch_depth")
 
+
+class MLP(_Layer):
+    """Two linear layers with a GELU between, applied to each token by itself."""
+
+    def __call__(self, x: Float[Array, "batch tokens width"], is_training: bool) -> Float[Array, "batch tokens width"]:
+        """Returns as many features as came in."""
+        hidden = Linear(self.config.mlp_width, w_init=_XAVIER, name="hidden")(x)
+        hidden = jax.nn.gelu(hidden, approximate=self.config.gelu == "tanh")
+        hidden = _dropout(hidden, self.dropout_rate, is_training)
+        return Linear(x.shape[-1], w_init=_XAVIER, name="out")(hidden)
+
+
+class SelfAttention(_Layer):
+    """Multi-head self-attention with biases; one matrix product gives queries, keys and values."""
+
+    def __call__(self, x: Float[Array, "batch tokens width"]) -> Float[Array, "batch tokens width"]:
+        """Returns for each token a mixture of all tokens' values."""
+        qkv = Linear(3 * x.shape[-1], w_init=_XAVIER_SIDE_BY_SIDE, name="qkv")(x)
+        query, key, value = _split_heads(qkv, 3, self.config.num_heads)
+        mixture = jax.nn.dot_product_attention(query, key, value)
+        return Linear(x.shape[-1], w_init=_XAVIER, name="out")(mixture.reshape(x.shape))
+
+
+class EncoderBlock(_Layer):
+    """Pre-norm encoder block (Dosovitskiy et al. 2021, equations 2 and 3)."""
+
     def __call__(self, x: Float[Array, "batch tokens width"], is_training: bool) -> Float[Array, "batch tokens width"]:
         """Returns y + mlp(norm(y)), where y = x + attention(norm(x))."""
-        attention = SelfAttention(self.config.num_heads, name="attention")
-        mlp = MLP(self.config.mlp_width, gelu=self.config.gelu, dropout_rate=self.dropout_rate, name="mlp")
+        attention = SelfAttention(self.config, name="attention")
+        mlp = MLP(self.config, dropout_rate=self.dropout_rate, name="mlp")
         branch = attention(_layer_norm(x, "attention_norm"))
         x += self.stoch_depth(_dropout(branch, self.dropout_rate, is_training), is_training)
         branch = mlp(_layer_norm(x, "mlp_norm"), is_training)
         return x + self.stoch_depth(_dropout(branch, self.dropout_rate, is_training), is_training)
 
 
-class AttentionPooling(hk.Module):
+class AttentionPooling(_Layer):
     """Multi-head attention pooling, "MAP" (Zhai et al. 2022, Section 3.2): one learnt query for all images.
 
     Parameter probe [1, 1, width]: what the query is projected from.
     """
 
-    def __init__(self, config: ViTConfig, name: str | None = None):
-        """Configures the layer.
-
-        Args:
-            config: The network's shape.
-            name: Haiku module name.
-        """
-        super().__init__(name=name)
-        self.config = config
-
     def __call__(self, x: Float[Array, "batch tokens width"]) -> Float[Array, "batch width"]:
         """Returns y + mlp(norm(y)), where y is the query's mixture of all tokens' values."""
         batch, _, width = x.shape
         num_heads = self.config.num_heads
-        probe = hk.get_parameter("probe", (1, 1, width), x.dtype, _XAVIER)
-        (query,) = _split_heads(hk.Linear(width, w_init=_XAVIER, name="query")(probe), 1, num_heads)
-        key_value = hk.Linear(2 * width, w_init=_XAVIER_SIDE_BY_SIDE, name="key_value")(x)
+        probe = hk.get_parameter("probe", (1, 1, width), parameter_dtype(x.dtype), _XAVIER)
+        query = Linear(width, w_init=_XAVIER, name="query")(probe)
+        # Repeated at its own precision, and so its gradient, a sum over the images of a batch.
+        query = jnp.broadcast_to(query, (batch, 1, width)).astype(x.dtype)
+        (query,) = _split_heads(query, 1, num_heads)
+        key_value = Linear(2 * width, w_init=_XAVIER_SIDE_BY_SIDE, name="key_value")(x)
         key, value = _split_heads(key_value, 2, num_heads)
-        query = jnp.broadcast_to(query, (batch, *query.shape[1:]))
         mixture = jax.nn.dot_product_attention(query, key, value)
-        y = hk.Linear(width, w_init=_XAVIER, name="out")(mixture.reshape(batch, 1, width))
-        mlp = MLP(self.config.mlp_width, gelu=self.config.gelu, name="mlp")
-        return (y + mlp(_layer_norm(y, "norm"), False))[:, 0]
+        y = Linear(width, w_init=_XAVIER, name="out")(mixture.reshape(batch, 1, width))
+        return (y + MLP(self.config, name="mlp")(_layer_norm(y, "norm"), False))[:, 0]
 
 
 class ViT(hk.Module):
-    """The network: embedding of patches, encoder blocks, one of three heads and a linear classifier."""
-
     """The network: embedding of patches, encoder blocks, one of three heads and a linear classifier."""
 
     def __init__(
@@ -290,25 +260,24 @@ class ViT(hk.Module):
         """
         self._check(images)
         dtype = images.dtype if self.dtype is None else self.dtype
-        with _parameters(created=parameter_dtype(dtype), read=dtype):
-            x = self.embed(images.astype(dtype), is_training)
-            for i, rate in enumerate(self.block_rates):
-                block = EncoderBlock(
-                    self.config, dropout_rate=self.dropout_rate, stochastic_depth_rate=rate, name=f"block_{i}"
-                )
-                apply = partial(block, is_training=is_training)
-                x = hk.remat(apply)(x) if self.remat else apply(x)
-            features = self.pool(x).astype(parameter_dtype(dtype))
+        x = self.embed(images.astype(dtype), is_training)
+        for i, rate in enumerate(self.block_rates):
+            block = EncoderBlock(
+                self.config, dropout_rate=self.dropout_rate, stochastic_depth_rate=rate, name=f"block_{i}"
+            )
+            apply = partial(block, is_training=is_training)
+            x = hk.remat(apply)(x) if self.remat else apply(x)
+        features = self.pool(x).astype(parameter_dtype(dtype))
         return {"logits": self.classify(features), "features": features}
 
     @hk.transparent
     def embed(
-        self, images: Float[Array, "batch height width 3"], is_training: bool
+        self, images: Float[Array, "batch height width 3"], is_training: bool = False
     ) -> Float[Array, "batch tokens width"]:
         """Returns the input of the first block: projected patches, class token if any, positions."""
         grid = self.config.grid(*images.shape[1:3])
         x = _cut_patches(images, self.config.patch)
-        x = hk.Linear(self.config.width, w_init=_LECUN, name="patch_embedding")(x)
+        x = Linear(self.config.width, w_init=_LECUN, name="patch_embedding")(x)
         x = _add_positions(x, grid, self.head, self.posemb)
         return _dropout(x, self.dropout_rate, is_training)
 
@@ -324,7 +293,7 @@ class ViT(hk.Module):
     def classify(self, features: Float[Array, "batch width"]) -> Float[Array, "batch num_classes"]:
         """Returns logits."""
         bias = hk.initializers.Constant(self.logit_bias)
-        return hk.Linear(self.num_classes, w_init=jnp.zeros, b_init=bias, name="head")(features)
+        return Linear(self.num_classes, w_init=jnp.zeros, b_init=bias, name="head")(features)
 
     def _check(self, images: Array) -> None:
         if images.ndim != 4 or images.shape[-1] != 3:
@@ -361,8 +330,9 @@ def sincos2d(rows: int, columns: int, width: int) -> Float[np.ndarray, "tokens w
 def _cut_patches(images: Float[Array, "batch height width 3"], side: int) -> Float[Array, "batch patches pixels"]:
     """Cuts images into patches, row by row; a patch lists its values by row, column and channel."""
     batch, height, width, channels = images.shape
-    x = images.reshape(batch, height // side, side, width // side, side, channels)
-    return jnp.swapaxes(x, 2, 3).reshape(batch, -1, side * side * channels)
+    rows, columns = height // side, width // side
+    x = images.reshape(batch, rows, side, columns, side, channels)
+    return jnp.swapaxes(x, 2, 3).reshape(batch, rows * columns, side * side * channels)
 
 
 def _add_positions(
@@ -370,25 +340,29 @@ def _add_positions(
 ) -> Float[Array, "batch tokens width"]:
     """Adds the class token, if the head wants one, and the position embedding.
 
-    The class token has a learned position (as in Dosovitskiy et al. 2021), but no fixed one.
+    The class token has a learned position (as in Dosovitskiy et al. 2021), but no fixed one. Both come in at parameter
+    precision, and so do their gradients, sums over the images of a batch.
     """
     batch, _, width = x.shape
+    full = parameter_dtype(x.dtype)
+    y = x.astype(full)
     if posemb == "sincos2d":
-        x += jnp.asarray(sincos2d(*grid, width), x.dtype)
+        y += jnp.asarray(sincos2d(*grid, width), full)
     if head == "cls":
-        token = hk.get_parameter("cls_token", (1, 1, width), x.dtype, jnp.zeros)
-        x = jnp.concatenate([jnp.broadcast_to(token, (batch, 1, width)), x], axis=1)
+        token = hk.get_parameter("cls_token", (1, 1, width), full, jnp.zeros)
+        y = jnp.concatenate([jnp.broadcast_to(token, (batch, 1, width)), y], axis=1)
     if posemb == "learned":
         init = hk.initializers.RandomNormal(width**-0.5)
-        x += hk.get_parameter("position_embedding", (1, *x.shape[1:]), x.dtype, init)
-    return x
+        y += hk.get_parameter("position_embedding", (1, *y.shape[1:]), full, init)
+    return y.astype(x.dtype)
 
 
 def _split_heads(
     x: Float[Array, "batch tokens features"], parts: int, num_heads: int
 ) -> Float[Array, "parts batch tokens num_heads head_features"]:
     """Splits features that are laid out by part, head and feature."""
-    return jnp.moveaxis(x.reshape(*x.shape[:2], parts, num_heads, -1), 2, 0)
+    *axes, features = x.shape
+    return jnp.moveaxis(x.reshape(*axes, parts, num_heads, features // (parts * num_heads)), 2, 0)
 
 
 def _layer_norm(x: Float[Array, "*axes width"], name: str) -> Float[Array, "*axes width"]:
@@ -399,25 +373,6 @@ def _layer_norm(x: Float[Array, "*axes width"], name: str) -> Float[Array, "*axe
 
 def _dropout(x: Float[Array, "*axes"], rate: float, is_training: bool) -> Float[Array, "*axes"]:
     return hk.dropout(hk.next_rng_key(), rate, x) if is_training and rate > 0 else x
-
-
-@contextlib.contextmanager
-def _parameters(*, created: DTypeLike, read: DTypeLike) -> Iterator[None]:
-    """Lets Haiku's own layers create parameters in one type and compute with them in another.
-
-    Layer norms read theirs as they are, because they compute at parameter precision.
-    """
-
-    def creator(create: Any, shape: Sequence[int], dtype: Any, init: Any, context: Any) -> Any:
-        del dtype, context  # Haiku would take the type of the activations
-        return create(shape, created, init)
-
-    def getter(get: Callable[[Array], Array], value: Array, context: Any) -> Array:
-        value = get(value)
-        return value if context.name in ("scale", "offset") else value.astype(read)
-
-    with hk.custom_creator(creator), hk.custom_getter(getter):
-        yield
 
 
 def find_vit_variant(variant: str | ViTConfig) -> ViTConfig:
@@ -434,6 +389,39 @@ def find_vit_variant(variant: str | ViTConfig) -> ViTConfig:
     if variant not in VIT_VARIANTS:
         raise unknown_name("variant", shown(variant, quote=False), VIT_VARIANTS)
     return VIT_VARIANTS[variant]
+
+
+def vit_parts(
+    config: ViTConfig,
+    resolution: int,
+    num_classes: int,
+    *,
+    head: Head = "gap",
+    posemb: PositionEmbedding = "learned",
+) -> Iterator[Part]:
+    """Yields what a network is made of: "embedding", "encoder" (all blocks), "pooling" and "classifier".
+
+    The embedding has patches and positions, the pooling the last norm and the head.
+
+    Raises:
+        UserError: If the patch does not divide the image.
+    """
+    side, _ = config.grid(resolution, resolution)
+    tokens = (1, side**2 + (head == "cls"), config.width)
+    network = (num_classes, config, head, posemb)
+    yield Part("embedding", _apply, ("embed", *network), (1, resolution, resolution, 3), side)
+    yield Part("encoder", _block, (config,), tokens, side, blocks=config.depth)
+    yield Part("pooling", _apply, ("pool", *network), tokens, 1)
+    yield Part("classifier", _apply, ("classify", *network), (1, config.width), 1)
+
+
+def _apply(method: str, num_classes: int, config: ViTConfig, head: Head, posemb: PositionEmbedding, x: Array) -> Array:
+    result: Array = getattr(ViT(num_classes, config, head=head, posemb=posemb), method)(x)
+    return result
+
+
+def _block(config: ViTConfig, x: Array) -> Array:
+    return EncoderBlock(config)(x, False)
 
 
 # Width, depth, MLP and heads: Table 2 of Zhai et al. 2022, where case tells s from S and g from G.

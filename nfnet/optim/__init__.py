@@ -1,1 +1,1 @@
-"""Optimisers, schedules and averages, as optax transformations."""
+"""Optimisers, schedules and averages, as optax transformations; `settings` has the table of them."""

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import math
 
+import haiku as hk
 import jax
 import optax
 from jaxtyping import Array
-
-from nfnet.training.state import Params
 
 _BLOCK = 64
 
@@ -39,7 +38,7 @@ def take_ascent_rows(rows: Array, fraction: float) -> Array:
     return rows.reshape(-1, block, *rows.shape[1:])[:, :n].reshape(-1, *rows.shape[1:])
 
 
-def ascend(params: Params, gradient: Params, rho: float) -> Params:
+def ascend(params: hk.Params, gradient: hk.Params, rho: float) -> hk.Params:
     """Moves the parameters by `rho` along the normalised gradient (Foret et al. 2021, equation 2)."""
     scale = rho / (optax.tree.norm(gradient) + 1e-12)
     return jax.tree.map(lambda p, g: p + scale * g, params, gradient)

@@ -15,7 +15,9 @@ from nfnet.errors import UserError
 
 OUTPUT = "output.txt"
 
-# Takes the arguments of `python -m nfnet.train` of several runs, and returns their exit codes.
+# `nfnet.train.main`: takes the arguments of a run and returns its exit code.
+Command = Callable[[Sequence[str]], int]
+# Takes the arguments of several runs, and returns their exit codes.
 Executor = Callable[[Sequence[Sequence[str]]], list[int]]
 
 
@@ -23,16 +25,18 @@ def _workdir(arguments: Sequence[str]) -> Path:
     return Path(arguments[arguments.index("--workdir") + 1])
 
 
-def in_process(runs: Sequence[Sequence[str]]) -> list[int]:
+def in_process(train: Command) -> Executor:
     """Executes runs one after the other; stops at the first that a signal stopped."""
-    from nfnet import train
 
-    codes = []
-    for arguments in runs:
-        codes.append(train.main(arguments))
-        if codes[-1] > 128:
-            break
-    return codes
+    def execute(runs: Sequence[Sequence[str]]) -> list[int]:
+        codes = []
+        for arguments in runs:
+            codes.append(train(arguments))
+            if codes[-1] > 128:
+                break
+        return codes
+
+    return execute
 
 
 def subprocesses(parallel: int) -> Executor:
@@ -94,16 +98,11 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}
 
 
-def _train(arguments: Sequence[str]) -> int:
-    from nfnet import train
-
-    return train.main(arguments)
-
-
-def slurm(folder: Path, parameters: Mapping[str, Any], cluster: str = "slurm") -> Executor:
+def slurm(train: Command, folder: Path, parameters: Mapping[str, Any], cluster: str = "slurm") -> Executor:
     """Submits each run as a job and waits for all.
 
     Args:
+        train: what a job calls.
         folder: for submitit's files.
         parameters: of submitit's executor, e.g. slurm_partition, timeout_min, nodes, tasks_per_node,
             gpus_per_node. With several tasks, their processes find each other through Slurm.
@@ -122,7 +121,7 @@ def slurm(folder: Path, parameters: Mapping[str, Any], cluster: str = "slurm") -
             ) from error
         several = int(parameters.get("nodes", 1)) * int(parameters.get("tasks_per_node", 1)) > 1
         extra = ["--coordinator", "auto"] if several else []
-        jobs = [executor.submit(_train, [*arguments, *extra]) for arguments in runs]
+        jobs = [executor.submit(train, [*arguments, *extra]) for arguments in runs]
         codes = []
         for job, arguments in zip(jobs, runs, strict=True):
             try:

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from nfnet.errors import UserError, printable
-from nfnet.files import read_text_file
+from nfnet.files import local_path, read_text_file
+from nfnet.optim.settings import LEARNING_RATE
 from nfnet.ranges import Range, check_fields, check_value, shown
-from nfnet.training.config import EPOCHS, LEARNING_RATE, find_setting, from_mapping
+from nfnet.training.config import EPOCHS, find_setting, from_mapping
 from nfnet.training.run_log import LOG, read_run_log
 
 _LARGEST_STUDY = 2**20  # bytes
@@ -76,6 +77,7 @@ class Study:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        object.__setattr__(self, "workdir", str(local_path(self.workdir, "workdir")))
         if not isinstance(self.learning_rates, LearningRates):
             raise UserError(f"learning_rates is {shown(self.learning_rates)}, but must be a table with a centre.")
         if not self.models or not self.epochs:
@@ -151,7 +153,7 @@ class Standing:
         total_steps: 0 before it starts.
         loss: held-out loss at the end; infinite if the run diverged; None before the end.
         top1: held-out top-1 accuracy at the end.
-        core_hours: devices times hours so far.
+        core_hours: cores of the devices times hours so far.
     """
 
     state: State = "pending"

@@ -31,6 +31,7 @@ from nfnet.training.output import check_folder, silence_orbax, told
 from nfnet.training.sharding import replicate, state_sharding
 from nfnet.training.state import Params, TrainState
 from nfnet.training.stored import build, parse_json, read_file
+from nfnet.weights.fit import mismatches
 
 NEWEST = "checkpoints"
 BEST = "best"
@@ -54,11 +55,7 @@ class _MetaHandler(ocp.JsonCheckpointHandler):  # type: ignore[misc]
 @ocp.args.register_with_handler(_MetaHandler, for_save=True, for_restore=True)
 @dataclass
 class _MetaSave(ocp.args.CheckpointArgs):  # type: ignore[misc]
-    """Metadata to save.
-
-    Attributes:
-        make: returns them, in another thread.
-    """
+    """Metadata to save, which `make` returns in another thread."""
 
     make: Callable[[], Mapping[str, Any]]
 
@@ -328,14 +325,11 @@ def _check_shapes(item: Path, tree: Any) -> None:
         stored = _shapes_by_name(_stored_shapes(item))
     except TypeError as error:  # shapes that are none
         raise _damaged(item, error) from error
-    wanted = _shapes_by_name(tree)
-    for name in sorted(stored.keys() | wanted.keys()):
-        if stored.get(name) != wanted.get(name):
-            raise UserError(
-                f"The checkpoint {item} is of another model or optimiser: {printable(name)} has shape "
-                f"{stored.get(name, 'none')}, but here {wanted.get(name, 'none')}; use the settings it was "
-                f"made with."
-            )
+    if different := mismatches(stored, _shapes_by_name(tree)):
+        first = min(different, key=lambda one: one.name)
+        raise UserError(
+            f"The checkpoint {item} is of another model or optimiser: {first}; use the settings it was made with."
+        )
 
 
 @dataclass(frozen=True)
@@ -355,34 +349,37 @@ class Parameters:
     averaged: bool
 
 
-def _step_folder(path: Path) -> Path:
-    """Finds the checkpoint that a path means: itself, or the best or newest of a run."""
+def _step_folder(path: Path, best: bool) -> Path:
+    """Finds the checkpoint that a path means: itself, or the newest or best of a run."""
     try:
-        if os.path.lexists(path / "meta"):
+        if os.path.lexists(path / "meta") and not best:
             return path
-        for folder in (path / BEST, path / NEWEST, path):
+        for folder in (path / BEST,) if best else (path / NEWEST, path):
             steps = [int(name) for name in os.listdir(folder) if _STEP.fullmatch(name)] if folder.is_dir() else []
             if steps:
                 return folder / str(max(steps))
     except OSError as error:
         raise UserError(f"The checkpoints in {path} cannot be read ({error.strerror}): pass another path.") from None
+    if best:
+        raise UserError(f"No best checkpoint in {path}: pass a run's --workdir, or leave --best out.")
     raise UserError(
         f"No checkpoint in {path}: pass a run's --workdir, or one of the folders in its {NEWEST} or {BEST}."
     )
 
 
-def load_parameters(path: Path | str, *, average: bool = True) -> Parameters:
+def load_parameters(path: Path | str, *, average: bool = True, best: bool = False) -> Parameters:
     """Reads the parameters of a checkpoint of this package, without its optimiser.
 
     Args:
-        path: a run's folder (its best checkpoint is taken, else its newest) or one checkpoint's.
+        path: a run's folder, whose last checkpoint is taken, or one checkpoint's.
         average: take the moving average where there is one.
+        best: take the run's best checkpoint, which was selected on the held-out split.
 
     Raises:
         UserError: no checkpoint there, or a damaged or foreign one.
     """
     silence_orbax()
-    folder = _step_folder(Path(path).absolute())
+    folder = _step_folder(Path(path).absolute(), best)
     meta = _read_meta(folder)
     sums = meta.get("digests")
     # Its folder being lost is no reason to take the parameters instead.

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from nfnet.errors import UserError
+from nfnet.files import local_path
 from nfnet.interpreter import check_docstrings
 
 BAD_INPUT = 2
@@ -41,6 +42,18 @@ def add_cache_argument(result: argparse.ArgumentParser) -> None:
     result.add_argument(NO_CACHE, action="store_true", help="compile anew, and keep no compiled programs")
 
 
+def add_weights_arguments(result: argparse.ArgumentParser, name: str) -> None:
+    """Adds the arguments of commands that read parameters: `name` says where they are, the others which."""
+    result.add_argument(name, required=True, help="a run's --workdir, one of its checkpoints, or a file of weights")
+    result.add_argument("--raw", action="store_true", help="take the parameters rather than their moving average")
+    result.add_argument(
+        "--best",
+        action="store_true",
+        help="take a run's best checkpoint, which was selected on the held-out split, rather than its last",
+    )
+    result.add_argument("--allow-non-finite", action="store_true", help="also take weights that are NaN or infinite")
+
+
 def add_run_arguments(result: argparse.ArgumentParser) -> None:
     """Adds the arguments of commands that train."""
     result.add_argument("--workdir", required=True, help="folder for checkpoints and the run log; resumed if used")
@@ -57,7 +70,7 @@ def parse(result: argparse.ArgumentParser, arguments: Sequence[str] | None) -> t
     Exits with code 2 at an argument that is neither.
 
     Raises:
-        UserError: Python runs without docstrings.
+        UserError: Python runs without docstrings, or a folder is none of this machine.
     """
     options, others = result.parse_known_args(arguments)
     check_docstrings()
@@ -69,6 +82,9 @@ def parse(result: argparse.ArgumentParser, arguments: Sequence[str] | None) -> t
         if "=" not in argument:
             argument = f"{argument}={next(values, '')}"
         overrides.append(argument)
+    for name in ("workdir", "init", "checkpoint"):
+        if name in options:
+            setattr(options, name, str(local_path(getattr(options, name), f"--{name}")))
     return options, overrides
 
 
@@ -88,16 +104,19 @@ def run(main: Callable[[], int]) -> int:
     try:
         return main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+        said = str(error)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "nfnet":
+            raise
+        said = f"the package {package} is not installed: run `pip install -e '.[train]'` or `make .venv/.dev`."
     except BrokenPipeError:
         return 1
     except OSError as error:
         name = "a file" if error.filename is None else error.filename
-        print(
-            f"error: {name}: {error.strerror or error}: check the path, its disk and its permissions.", file=sys.stderr
-        )
-        return BAD_INPUT
+        said = f"{name}: {error.strerror or error}: check the path, its disk and its permissions."
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
+    print(f"error: {said}", file=sys.stderr)
+    return BAD_INPUT

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from nfnet.errors import UserError, printable, unknown_name
-from nfnet.ranges import CLASSES, RATE, Kind, Range, check_fields, kind_of, kinds_of, meanings, read_text, shown
+from nfnet import ranges
+from nfnet.data.sources import SOURCES
+from nfnet.errors import UserError, unknown_name
+from nfnet.files import local_path
+from nfnet.optim.settings import OptimiserConfig
+from nfnet.ranges import CLASSES, RATE, SHARE, STEPS, Kind, Names, Range, check_fields, kind_of, kinds_of, shown
+from nfnet.training.losses import LOSSES
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# A mistake of some powers of ten is told; what any sensible run needs is far from the ends.
-SHARE = Range(0, 1, above=True)
 SIDE = Range(1, 4096)
-STEPS = Range(0, 10**9)
 BATCH = Range(1, 2**20)
 EPOCHS = Range(0, 10**6, above=True)
-LEARNING_RATE = Range(0, 1000, above=True)
 Colours = tuple[float, float, float]
 
 
@@ -66,8 +65,12 @@ class DataConfig:
     Attributes:
         source: a key of `nfnet.data.sources.SOURCES`.
         path: folder of the data set.
+        classes: a text file with the names of the class folders, one a line in the order of the labels. Without it
+            the folders are sorted, by value if all names are numbers.
         train_split: what is trained on.
         held_out_split: what is evaluated on.
+        hold_out_every: N takes one example in N out of the training split, the Nth, 2Nth and so on in the order of
+            its source, and evaluates on these instead of held_out_split: to select checkpoints; 0 takes none.
         image_size: side of training images, in pixels.
         evaluation_size: side of evaluation images, in pixels.
         evaluation_margin: pixels that the centre crop cuts away, see `nfnet.data.augment.evaluation_image`.
@@ -83,14 +86,17 @@ class DataConfig:
         mean: subtracted from images in [0, 1], per channel.
         std: what the difference is divided by.
         unreadable: whether an image that cannot be decoded is left out or ends the run.
+        unreadable_share: of images left out so, above which there is no result but an error; all is always one.
         workers: decoding processes on each host; 0 decodes in threads.
         threads: decoding threads of each process.
     """
 
-    source: Literal["array_record", "cifar10", "digits", "fashion_mnist", "image_folder", "tiny_imagenet"] = "digits"
+    source: Annotated[str, Names(SOURCES)] = "digits"
     path: str = ""
+    classes: str = ""
     train_split: str = "train"
     held_out_split: str = "test"
+    hold_out_every: Annotated[int, Range(0, 10**6)] = 0
     image_size: Annotated[int, SIDE] = 224
     evaluation_size: Annotated[int, SIDE] = 256
     evaluation_margin: Annotated[int, Range(0, 4096)] = 32
@@ -106,54 +112,16 @@ class DataConfig:
     mean: Annotated[Colours, Range(-1000, 1000)] = IMAGENET_MEAN
     std: Annotated[Colours, Range(1e-6, 1000)] = IMAGENET_STD
     unreadable: Literal["skip", "fatal"] = "skip"
+    unreadable_share: Annotated[float, Range(0, 1)] = 0.1
     workers: Annotated[int, Range(0, 256)] = 0
     threads: Annotated[int, Range(0, 256)] = 2
 
     def __post_init__(self) -> None:
         check_fields(self, "data.")
-
-
-@dataclass(frozen=True)
-class OptimiserConfig:
-    """The optimiser and its schedule.
-
-    Attributes:
-        name: a key of `nfnet.training.recipe.OPTIMISERS`.
-        learning_rate: peak, for the whole batch (not scaled by its size).
-        schedule: "cosine" or "rsqrt".
-        warmup_epochs: linear warm-up, in epochs.
-        warmup_steps: the same in steps; give one of both.
-        cooldown_steps: linear end of "rsqrt".
-        timescale: of "rsqrt", in steps.
-        weight_decay: coupled (L2) for AGC-SGD and SGD, multiplied by the learning rate for AdamW and
-            Adafactor.
-        head_weight_decay: of the classifier (AdamW and Adafactor); None takes the same.
-        momentum: of SGD and Adafactor.
-        clipping: AGC's lambda.
-        clip_norm: largest norm of the whole gradient; 0 does not clip (not for AGC-SGD).
-        ema_decay: of the average of the parameters; 0 keeps none.
-        sam_rho: radius of sharpness-aware minimisation; 0 turns it off.
-        sam_fraction: share of the batch that the ascent gradient is computed on.
-    """
-
-    name: Literal["agc_sgd", "sgd", "adamw", "adafactor"] = "agc_sgd"
-    learning_rate: Annotated[float, LEARNING_RATE] = 1.6
-    schedule: Literal["cosine", "rsqrt"] = "cosine"
-    warmup_epochs: Annotated[float, Range(0, 10**6)] = 0.0
-    warmup_steps: Annotated[int, STEPS] = 0
-    cooldown_steps: Annotated[int, STEPS] = 0
-    timescale: Annotated[int, Range(1, 10**9)] = 10_000
-    weight_decay: Annotated[float, Range(0, 1000)] = 0.0
-    head_weight_decay: Annotated[float | None, Range(0, 1000)] = None
-    momentum: Annotated[float, RATE] = 0.9
-    clipping: Annotated[float, Range(0, 1000, above=True)] = 0.01
-    clip_norm: Annotated[float, Range(0, 10**6)] = 0.0
-    ema_decay: Annotated[float, RATE] = 0.0
-    sam_rho: Annotated[float, Range(0, 1000)] = 0.0
-    sam_fraction: Annotated[float, SHARE] = 1.0
-
-    def __post_init__(self) -> None:
-        check_fields(self, "optimiser.")
+        for name in ("path", "classes"):
+            local_path(getattr(self, name), f"data.{name}")
+        if self.hold_out_every == 1:
+            raise UserError("data.hold_out_every is 1, which leaves nothing to train on: give 0 or at least 2.")
 
 
 @dataclass(frozen=True)
@@ -167,7 +135,7 @@ class TrainingConfig:
         accumulate: parts that the batch is split into to save memory.
         loss: "softmax" or "sigmoid".
         label_smoothing: share of the label spread over all classes.
-        fsdp: devices over which parameters and optimiser state are sharded; 1 replicates them.
+        shard_state: devices that share the memory of parameters, average and optimiser state; a step gathers the first.
         evaluation_batch_size: of all devices together.
         evaluate_every: steps between evaluations; 0 evaluates at the end only.
         log_every: steps between two lines of the log.
@@ -180,9 +148,9 @@ class TrainingConfig:
     epochs: Annotated[float, EPOCHS] = 1.0
     batch_size: Annotated[int, BATCH] = 4096
     accumulate: Annotated[int, BATCH] = 1
-    loss: Literal["softmax", "sigmoid"] = "softmax"
+    loss: Annotated[str, Names(LOSSES)] = "softmax"
     label_smoothing: Annotated[float, RATE] = 0.0
-    fsdp: Annotated[int, Range(1, 2**16)] = 1
+    shard_state: Annotated[int, Range(1, 2**16)] = 1
     evaluation_batch_size: Annotated[int, BATCH] = 256
     evaluate_every: Annotated[int, STEPS] = 0
     log_every: Annotated[int, Range(1, 10**9)] = 100
@@ -243,7 +211,7 @@ def settings_help() -> str:
     lines = ["Settings of the configuration; each can be overridden, as in --config.training.epochs=2:"]
     for group in fields(RunConfig):
         defaults = getattr(RunConfig(), group.name)
-        means = meanings(type(defaults))
+        means = ranges.meanings(type(defaults))
         for key, kind in kinds_of(type(defaults)).items():
             default = getattr(defaults, key)
             if kind.type is Mapping:  # what its keys take is the network's affair
@@ -253,69 +221,6 @@ def settings_help() -> str:
             if key in means:
                 lines.append(f"      {means[key]}")
     return "\n".join(lines)
-
-
-def _get_config(path: str) -> Any:
-    file, _, argument = path.partition(":")
-    if not Path(file).is_file():
-        raise UserError(f"Missing configuration {printable(file)}: the ones provided are in nfnet/configs.")
-    spec = importlib.util.spec_from_file_location(f"nfnet_config_{Path(file).stem}", file)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{printable(file)} is no Python file: pass one of nfnet/configs or your own.")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        return module.get_config(*([argument] if argument else []))
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:
-        said = printable(f"{type(error).__name__}, {error}")
-        raise UserError(f"The configuration {printable(path)} cannot be used: {said}.") from error
-
-
-def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
-    """Reads a configuration file.
-
-    Args:
-        path: a Python file with a function `get_config` that returns a `ConfigDict`. An argument for it may
-            follow a colon, as in nfnet/configs/jft_pretrain.py:F3.
-        overrides: flags of the form --config.training.epochs=2.
-
-    Raises:
-        UserError: missing file, unknown setting, wrong type, value out of range, or a network that is not possible.
-    """
-    from ml_collections import ConfigDict
-
-    provided = _get_config(path)
-    if not isinstance(provided, ConfigDict):
-        raise UserError(
-            f"get_config in {printable(path)} returns a {type(provided).__name__}, but must return a ConfigDict."
-        )
-    try:
-        values = provided.to_dict()
-    except Exception as error:  # a reference within the ConfigDict that leads nowhere
-        raise UserError(f"The configuration {printable(path)} cannot be used: {printable(error)}.") from error
-    config = from_mapping(RunConfig, _overridden(values, overrides))
-    # Only now, since it loads JAX. That a network is possible is known before any data are opened.
-    from nfnet.training.recipe import network_shape
-
-    network_shape(config.model)
-    return config
-
-
-def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Returns the values of a configuration file with the overrides filled in."""
-    for override in overrides:
-        key, _, text = override.removeprefix("--config.").partition("=")
-        kind = find_setting(key)
-        *path, name = key.split(".")
-        place: Any = values
-        for part in path:
-            place = place.setdefault(part, {})
-            if not isinstance(place, dict):
-                return values  # the file's mistake, which `from_mapping` tells
-        place[name] = read_text(kind, text)
-    return values
 
 
 def find_setting(key: str) -> Kind:

@@ -18,6 +18,17 @@ from typing import Any
 from nfnet.errors import UserError
 
 _PACKAGES = ("jax", "jaxlib", "dm-haiku", "optax", "grain", "orbax-checkpoint", "numpy", "pillow")
+_GRACE = 1.0  # seconds, more than Python takes to leave by an exception
+
+# Cores of what JAX calls a device, where they are not one. From TPU v4 on, the two cores of a chip may be one device
+# ("megacore": Jouppi et al. 2023, arXiv 2304.01433, Section 2; Google Cloud's pages on TPU v4 and v5p); those of v2, v3
+# and v7 are two devices, and the chips of v4i, v5e and v6e have one core (`jax._src.pallas.mosaic.tpu_info`).
+_CORES = {"TPU v4": 2, "TPU v5": 2, "TPU v5p": 2}
+
+
+def cores_per_device(kind: str) -> int:
+    """Returns how many cores a device has that JAX calls so, in which core hours are counted."""
+    return _CORES.get(kind, 1)
 
 
 def start_distributed(coordinator: str | None, processes: int | None, process_id: int | None) -> None:
@@ -76,9 +87,10 @@ def package_versions() -> dict[str, str]:
 
 
 class StopSignals:
-    """Notes SIGTERM and SIGINT instead of dying of them; a context manager.
+    """Notes SIGTERM or SIGINT instead of dying of it; a context manager.
 
-    A second signal of the same kind acts as it did before, so that an impatient Ctrl-C still works.
+    A second one, of either kind, acts as it did before; where Python cannot act, since a compiler runs, the process
+    ends all the same.
 
     Attributes:
         received: the first signal, if any.
@@ -87,6 +99,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self._former: dict[signal.Signals, Any] = {}
+        self._left = threading.Event()
 
     def __enter__(self) -> StopSignals:
         # Python allows only the main thread to set handlers; elsewhere the run simply cannot be stopped
@@ -94,25 +107,36 @@ class StopSignals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._former[number] = signal.signal(number, self._note)
+            read, self._write = os.pipe()
+            os.set_blocking(self._write, False)
+            self._former_write = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+            threading.Thread(target=self._watch, args=(read,), daemon=True).start()
         return self
-
-    @staticmethod
-    def name(number: int) -> str:
-        """Returns a signal's name."""
-        return signal.Signals(number).name
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = self.received or signal.Signals(number)
-        self._restore(signal.Signals(number))
+        self._restore()
 
-    def _restore(self, number: signal.Signals) -> None:
-        # None stands for a handler that Python did not set and cannot set again.
-        former = self._former[number]
-        signal.signal(number, signal.SIG_DFL if former is None else former)
+    def _restore(self) -> None:
+        for number, former in self._former.items():
+            # None stands for a handler that Python did not set and cannot set again.
+            signal.signal(number, signal.SIG_DFL if former is None else former)
+
+    def _watch(self, read: int) -> None:
+        """Ends the process after a second signal, unless the main thread leaves by itself."""
+        with os.fdopen(read, "rb", buffering=0) as pipe:
+            count = 0
+            while number := pipe.read(1):
+                count += number[0] in self._former
+                if count > 1 and not self._left.wait(_GRACE):
+                    os._exit(128 + number[0])
 
     def __exit__(self, *_: object) -> None:
-        for number in self._former:
-            self._restore(number)
+        self._left.set()
+        if self._former:
+            self._restore()
+            signal.set_wakeup_fd(self._former_write)
+            os.close(self._write)
 
 
 @contextlib.contextmanager

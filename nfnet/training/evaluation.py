@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from nfnet.data.pipeline import Batch, evaluation_batches
-from nfnet.data.sources import Source
+from nfnet.data.source import Source, check_readable
 from nfnet.training.config import DataConfig
 from nfnet.training.sharding import put_batch, replicate
+from nfnet.training.splits import reading
 from nfnet.training.state import EvaluationSums, Params
 
 
@@ -56,24 +57,18 @@ def evaluate(
         batch_size: of all devices together.
         mesh: the devices.
         on_batch: called after each batch.
+
+    Raises:
+        UserError: the split is empty, or none or too few of its images can be read; see `data.unreadable_share`.
     """
-    batches = evaluation_batches(
-        source,
-        batch_size,
-        data.evaluation_size,
-        margin=data.evaluation_margin,
-        host=jax.process_index(),
-        hosts=jax.process_count(),
-        workers=data.workers,
-        threads=data.threads,
-        unreadable=data.unreadable,
-    )
-    zero = jnp.zeros(())
+    check_readable(0, len(source), source.name)
+    batches = evaluation_batches(source, batch_size, data.evaluation_size, data.evaluation_margin, reading(data))
+    zero = jnp.zeros((), jnp.float32)
     sums = replicate(mesh, EvaluationSums(loss=zero, correct=zero, weight=zero))
     for batch in batches:
         sums = step(params, sums, on_device(mesh, batch))
         if on_batch is not None:
             on_batch()
     loss, correct, weight = (float(value) for value in jax.device_get(sums))
-    count = max(weight, 1.0)
-    return Evaluation(loss / count, correct / count, int(weight))
+    check_readable(len(source) - int(weight), len(source), source.name, data.unreadable_share)
+    return Evaluation(loss / weight, correct / weight, int(weight))

@@ -1,67 +1,90 @@
-"""Parameters to start from or to evaluate, from a checkpoint of this package or a released one."""
+"""Parameters to start from or to evaluate, from a checkpoint of this package or a file made elsewhere."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from nfnet.data.sources import check_classes, open_source
 from nfnet.errors import UserError, printable
-from nfnet.training import recipe
-from nfnet.training.checkpoint import load_parameters
+from nfnet.training.checkpoint import REMEDY, load_parameters
 from nfnet.training.config import RunConfig
 from nfnet.training.evaluation import Evaluation, evaluate
-from nfnet.training.sharding import make_mesh, replicated
+from nfnet.training.network import make_network, network_shape, parameter_shapes
+from nfnet.training.sharding import check_batch_size, make_mesh, replicated
+from nfnet.training.splits import open_held_out
 from nfnet.training.state import Params
 from nfnet.training.step import StepConfig, make_evaluation_step
+from nfnet.training.stored import build
+from nfnet.weights.fit import fit
+from nfnet.weights.load import read_with_origin
+from nfnet.weights.origins import BIG_VISION, OURS, RELEASED, Origin, settings
 
 
 @dataclass(frozen=True)
 class Initial:
-    """Parameters and where they are from."""
+    """Parameters, where they are from, and what they were trained with."""
 
     params: Params
     description: str
+    origin: Origin = OURS
 
 
-def read_initial(path: Path, *, average: bool = True, allow_non_finite: bool = False) -> Initial:
+@dataclass(frozen=True)
+class _Made:
+    """What a run's checkpoint is read for, besides arrays."""
+
+    config: Mapping[str, Mapping[str, Any]]
+
+
+def read_initial(path: Path, *, average: bool = True, best: bool = False, allow_non_finite: bool = False) -> Initial:
     """Reads parameters.
 
     Args:
-        path: a run's folder, one of its checkpoints, or a file of a released NFNet.
+        path: a run's folder, one of its checkpoints, or a file of weights made elsewhere.
         average: take the moving average where a checkpoint has one.
+        best: take a run's best checkpoint, selected on the held-out split, rather than its last.
         allow_non_finite: also take weights of a file that are NaN or infinite.
 
     Raises:
         UserError: nothing readable there.
     """
-    if path.is_file():
-        from nfnet.weights.load import read_checkpoint
-
-        return Initial(read_checkpoint(path, allow_non_finite=allow_non_finite), printable(path))
-    loaded = load_parameters(path, average=average)
+    if path.is_file() and not best:
+        params, origin = read_with_origin(path, allow_non_finite=allow_non_finite)
+        return Initial(params, printable(path), origin)
+    loaded = load_parameters(path, average=average, best=best)
     which = "moving average" if loaded.averaged else "parameters"
-    return Initial(loaded.params, f"{loaded.folder} ({which} after {loaded.meta['step']} steps)")
+    description = f"{loaded.folder} ({which} after {loaded.meta['step']} steps)"
+    return Initial(loaded.params, description, _of_run(loaded.meta, str(loaded.folder)))
 
 
-def _check_shapes(params: Params, shapes: Params, name: str) -> None:
-    for module, arrays in shapes.items():
-        for key, array in arrays.items():
-            stored = params.get(module, {}).get(key)
-            found = "no such array" if stored is None else f"shape {stored.shape}"
-            if stored is None or stored.shape != array.shape:
-                raise UserError(
-                    f"{name} is of another model: {module}/{key} needs shape {array.shape}, but there is "
-                    f"{found}; "
-                    "pass the --config.model settings that it was made with."
-                )
-    extra = [module for module in params if module not in shapes]
-    if extra:
-        raise UserError(f"{name} is of another model: {extra[0]} is not part of this one; change --config.model.")
+def _of_run(record: Mapping[str, Any], where: str) -> Origin:
+    """Returns the origin of a run's parameters: what its settings chose."""
+    model = build(_Made, record, where, REMEDY).config.get("model", {})
+    default = {"nfnet": RELEASED, "vit": BIG_VISION}.get(str(model.get("family")), OURS)
+    shape = given if isinstance(given := model.get("shape"), Mapping) else {}
+    return replace(OURS, trained_with={key: shape.get(key, value) for key, value in default.trained_with.items()})
+
+
+def adopt(loaded: Initial, config: RunConfig) -> RunConfig:
+    """Returns the settings of the network that parameters were trained in, and says on stderr what that changes.
+
+    Raises:
+        UserError: model.shape asks for another GELU or variance floor.
+    """
+    shape, other = config.model.shape, loaded.origin.differing(network_shape(config.model))
+    if asked := {key: shape[key] for key in other if key in shape}:
+        raise UserError(
+            f"{loaded.description} is of {loaded.origin}, but model.shape has {settings(asked)}: leave that out, "
+            "so that the network becomes the one that the weights were trained in."
+        )
+    if other and jax.process_index() == 0:
+        print(f"{loaded.description} is of {loaded.origin}: the network is built so.", file=sys.stderr)
+    return replace(config, model=replace(config.model, shape={**shape, **other}))
 
 
 def evaluate_checkpoint(loaded: Initial, config: RunConfig) -> Evaluation:
@@ -71,13 +94,18 @@ def evaluate_checkpoint(loaded: Initial, config: RunConfig) -> Evaluation:
         UserError: the parameters are of another model, or the data is bad.
     """
     data = config.data
-    held_out = open_source(data.source, data.path, data.held_out_split)
-    check_classes(held_out, held_out, config.model.num_classes)
-    network = recipe.make_network(config.model)
-    _check_shapes(loaded.params, recipe.parameter_shapes(network, data.evaluation_size), loaded.description)
+    held_out = open_held_out(data, config.model.num_classes)
+    network = make_network(adopt(loaded, config).model)
+    fitted = fit(loaded.params, parameter_shapes(network, data.evaluation_size))
+    if fitted.problem:
+        headless = fitted.mismatch is not None and fitted.mismatch.in_head and fitted.mismatch.found is None
+        what = "cannot be evaluated" if headless else "is of another model"
+        remedy = "fine-tune it first" if headless else "pass the --config.model settings that it was made with"
+        raise UserError(f"{loaded.description} {what}: {fitted.problem}; {remedy}.")
+    if fitted.resized:
+        print(f"{loaded.description}: {fitted}", file=sys.stderr)
     mesh = make_mesh()
+    check_batch_size(mesh, "evaluation_batch_size", config.training.evaluation_batch_size)
     step = make_evaluation_step(network.forward, StepConfig.of(config), mesh)
-    params = jax.device_put(
-        jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float32)), loaded.params), replicated(mesh)
-    )
+    params = jax.device_put(fitted.params, replicated(mesh))
     return evaluate(params, step, held_out, data, config.training.evaluation_batch_size, mesh)

@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import Self, TextIO
 
 from nfnet.training.run_log import Metrics
 
 
-class Progress(Protocol):
-    """Shows the progress of a run; a context manager."""
+class Progress:
+    """Shows the progress of a run; a context manager. This one shows nothing, as every process but the first does."""
 
     def __enter__(self) -> Self:
-        """Starts to show."""
-        ...
+        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stops to show."""
-        ...
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def message(self, text: str) -> None:
         """Shows a line of text."""
-        ...
 
     def advance(self, step: int) -> None:
         """Tells how many steps are done."""
-        ...
 
     def metrics(self, metrics: Metrics, images_per_second: float) -> None:
         """Shows a line of the run log as it is written."""
-        ...
 
 
 def _describe(metrics: Metrics) -> str:
@@ -44,28 +36,7 @@ def _describe(metrics: Metrics) -> str:
     return ", ".join(parts)
 
 
-class Silent:
-    """Shows nothing: every process of a run but the first."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    def message(self, text: str) -> None:
-        """Shows nothing."""
-
-    def advance(self, step: int) -> None:
-        """Shows nothing."""
-
-    def metrics(self, metrics: Metrics, images_per_second: float) -> None:
-        """Shows nothing."""
-
-
-class Lines(Silent):
+class Lines(Progress):
     """Plain lines, for files and pipes."""
 
     def __init__(self, total_steps: int, stream: TextIO):
@@ -81,39 +52,25 @@ class Lines(Silent):
         self.message(f"step {metrics.step}/{self._total}: {_describe(metrics)}, {rate}")
 
 
-class Bar:
+class Bar(Progress):
     """A progress bar with loss, images per second and the time left."""
 
     def __init__(self, total_steps: int, first_step: int):
+        from rich import progress
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-        from rich.progress import Progress as RichProgress
 
         self._console = Console(stderr=True)
-        self._bar = RichProgress(
-            # Together under 80 columns, so that nothing is cut off.
-            BarColumn(20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-            console=self._console,
-        )
+        # Together under 80 columns, so that nothing is cut off.
+        bar, steps, left = progress.BarColumn(20), progress.MofNCompleteColumn(), progress.TimeRemainingColumn()
+        texts = ("{task.fields[rate]}", "left", "{task.description}")
+        self._bar = progress.Progress(bar, steps, *texts[:2], left, texts[2], console=self._console)
         self._task = self._bar.add_task("starting", total=total_steps, completed=first_step, rate="")
 
     def __enter__(self) -> Self:
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
     def message(self, text: str) -> None:
@@ -136,7 +93,7 @@ class Bar:
 def make_progress(total_steps: int, first_step: int, *, visible: bool) -> Progress:
     """Chooses a bar on a terminal, plain lines elsewhere, nothing if not `visible`."""
     if not visible:
-        return Silent()
+        return Progress()
     if sys.stderr.isatty():
         return Bar(total_steps, first_step)
     return Lines(total_steps, sys.stderr)

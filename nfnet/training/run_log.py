@@ -15,7 +15,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from nfnet.errors import UserError, printable
@@ -37,13 +36,14 @@ class Header:
         code: commit or version of this project.
         packages: versions of the packages that the result depends on.
         device: kind of accelerator.
-        devices: number of them ("cores" in core-seconds).
+        devices: number of them, as JAX counts.
         processes: number of hosts.
         seed: of the run.
         parameters: number of trained values.
         macs: multiply-adds of one forward pass of one training image.
         examples: size of the training split.
         total_steps: steps of a complete run.
+        cores_per_device: cores of a device; 1 in logs of earlier versions, which counted devices.
     """
 
     config: Mapping[str, Any]
@@ -57,6 +57,7 @@ class Header:
     macs: int
     examples: int
     total_steps: int
+    cores_per_device: int = 1
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Metrics:
         step: number of steps done.
         examples: training images processed so far.
         epochs: the same in units of the training split.
-        core_seconds: seconds spent in train steps and waiting for data, times devices.
+        core_seconds: seconds spent in train steps and waiting for data, times the cores of all devices.
         flops: floating point operations so far, two a multiply-add, three forward passes a step (SAM's ascent
             added).
         unreadable: images skipped so far because they could not be decoded.
@@ -103,8 +104,8 @@ class RunLog:
         header: first line.
         metrics: in order of steps; what a resumed run did again replaces what it had done before.
         resumes: the steps at which the run was resumed.
-        end: why the run stopped last ("finished", "diverged", a signal's name), or None if it was killed or
-            runs yet.
+        end: why the run stopped last ("finished", "diverged", "unreadable", a signal's name), or None if it was killed
+            or runs yet.
     """
 
     path: Path
@@ -170,7 +171,8 @@ class RunLogWriter:
             self._run = log.run
             # Only what has been judged to be a log of this package is cut: a crash left its last line incomplete.
             self._file = self._opened(len(whole), len(content))
-            self._write("resume", {"step": resumed_at, "device": header.device, "devices": header.devices})
+            kept = {key: getattr(header, key) for key in ("device", "devices", "cores_per_device")}
+            self._write("resume", {"step": resumed_at, **kept})
 
     def _opened(self, keep: int, size: int) -> BinaryIO:
         with told(self._path, "The run log"):
@@ -207,9 +209,7 @@ class RunLogWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

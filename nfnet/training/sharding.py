@@ -15,23 +15,35 @@ _BATCH = PartitionSpec(("replica", "shard"))
 _SMALLEST_SHARDED = 2**14  # values; smaller arrays cost more to gather than to hold
 
 
-def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(shard_state: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Arranges devices as ("replica", "shard").
 
-    The batch is split over both axes. Parameters and optimiser state are sharded over "shard" alone, so that
-    they are gathered from `fsdp` devices, which should be neighbours.
+    The batch is split over both axes. Parameters, their average, the optimiser's state and summed gradients are stored
+    in parts over "shard" alone (ZeRO, Rajbhandari et al. 2020): each device keeps 1 / `shard_state` of them. A step
+    gathers all parameters first, so that these, and activations, take as much memory during it as without.
 
     Args:
-        fsdp: devices over which parameters are sharded; 1 is plain data parallelism.
+        shard_state: devices that share one copy of the state, which should be neighbours; 1 stores it on each.
         devices: all devices of all processes by default.
 
     Raises:
-        UserError: `fsdp` does not divide the number of devices.
+        UserError: `shard_state` does not divide the number of devices.
     """
     found = list(jax.devices() if devices is None else devices)
-    if fsdp < 1 or len(found) % fsdp:
-        raise UserError(f"training.fsdp is {fsdp}, but it must divide the number of devices, {len(found)}.")
-    return Mesh(np.array(found).reshape(-1, fsdp), ("replica", "shard"), axis_types=(AxisType.Auto,) * 2)
+    if shard_state < 1 or len(found) % shard_state:
+        raise UserError(
+            f"training.shard_state is {shard_state}, but it must divide the number of devices, {len(found)}."
+        )
+    shape = (len(found) // shard_state, shard_state)
+    return jax.make_mesh(shape, ("replica", "shard"), axis_types=(AxisType.Auto,) * 2, devices=found)
+
+
+def check_batch_size(mesh: Mesh, setting: str, size: int) -> None:
+    """Raises UserError unless the devices can share a batch equally, naming the setting that gives its size."""
+    if size % mesh.size:
+        raise UserError(
+            f"training.{setting} is {size}, but must be a multiple of the number of devices, {mesh.size}: change it."
+        )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

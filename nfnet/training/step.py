@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import jax
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from nfnet.data.mix import mix
 from nfnet.errors import UserError
-from nfnet.optim.agc_sgd import ema_update
+from nfnet.optim.ema import ema_update
 from nfnet.optim.sam import ascend, ascent_rows, take_ascent_rows
 from nfnet.training.config import RunConfig
 from nfnet.training.losses import LOSSES, smooth_labels
@@ -70,19 +70,8 @@ class StepConfig:
             raise UserError(f"Mixing needs a batch size that is a multiple of {pairs}, not {batch}.")
         if pairs > 1 and config.data.repeats > 1 and batch // config.data.repeats % 2:
             raise UserError(f"Mixing needs an even number of different examples, not {batch // config.data.repeats}.")
-        return cls(
-            num_classes=config.model.num_classes,
-            mean=config.data.mean,
-            std=config.data.std,
-            loss=config.training.loss,
-            label_smoothing=config.training.label_smoothing,
-            mixup_alpha=config.data.mixup_alpha,
-            cutmix_alpha=config.data.cutmix_alpha,
-            accumulate=parts,
-            sam_rho=config.optimiser.sam_rho,
-            sam_fraction=config.optimiser.sam_fraction,
-            ema_decay=config.optimiser.ema_decay,
-        )
+        settings = {key: value for group in config.as_dict().values() for key, value in group.items()}
+        return cls(**{one.name: settings[one.name] for one in fields(cls)})
 
     def ascent_share(self, batch_size: int) -> float:
         """Returns the share of the batch that SAM's ascent really sees, 0 without SAM."""
@@ -96,7 +85,7 @@ def normalise(
     images: UInt8[Array, "batch height width 3"], mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Float[Array, "batch height width 3"]:
     """Maps bytes to [0, 1], then subtracts the mean and divides by the standard deviation of each channel."""
-    return (images.astype(jnp.float32) / 255 - jnp.asarray(mean)) / jnp.asarray(std)
+    return (images.astype(jnp.float32) / 255 - jnp.float32(mean)) / jnp.float32(std)
 
 
 def _split(rows: Array, parts: int) -> Array:
@@ -176,11 +165,13 @@ def make_train_step(
             part_gradient = jax.lax.with_sharding_constraint(part_gradient, shardings.params)
             return jax.tree.map(jnp.add, sums, (part_gradient, loss, correct)), None
 
-        zeros = (jax.tree.map(jnp.zeros_like, params), jnp.zeros(()), jnp.zeros(()))
+        zeros = (jax.tree.map(jnp.zeros_like, params), jnp.float32(0), jnp.float32(0))
         if config.accumulate == 1:
-            sums: Any = add_part(zeros, (jnp.zeros((), jnp.int32), jax.tree.map(lambda x: x[0], parts)))[0]
+            sums: Any = add_part(zeros, (jnp.int32(0), jax.tree.map(lambda x: x[0], parts)))[0]
         else:
-            sums = jax.lax.scan(add_part, zeros, (jnp.arange(config.accumulate), parts), unroll=unrolled)[0]
+            sums = jax.lax.scan(
+                add_part, zeros, (jnp.arange(config.accumulate, dtype=jnp.int32), parts), unroll=unrolled
+            )[0]
         return sums
 
     def step(state: TrainState, batch: DeviceBatch, key: PRNGKeyArray) -> tuple[TrainState, StepMetrics]:
@@ -213,7 +204,9 @@ def make_train_step(
             average=average,
             first_bad_step=jnp.where(bad, state.step, state.first_bad_step),
         )
-        return new_state, StepMetrics(loss, correct, batch["weight"].sum(), norm, batch["unreadable"].sum())
+        return new_state, StepMetrics(
+            loss, correct, batch["weight"].sum(), norm, batch["unreadable"].sum(dtype=jnp.int32)
+        )
 
     return jax.jit(
         step,

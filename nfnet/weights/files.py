@@ -23,7 +23,7 @@ import numpy as np
 import safetensors
 
 from nfnet.errors import UserError, printable
-from nfnet.weights.pickles import read_pickle
+from nfnet.weights.pickles import NO_FLOATS, TORCH, WHOLE_NUMBERS, read_pickle
 
 __all__ = ["Arrays", "State", "read_weights", "refuse_non_finite"]
 
@@ -40,24 +40,25 @@ _FIELD = re.compile(
 _SAFETENSORS = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
 
 
-def read_weights(path: str | os.PathLike[str]) -> tuple[State | None, Arrays | None]:
+def read_weights(path: str | os.PathLike[str]) -> State:
     """Reads a file of weights.
 
     Args:
         path: An .npz archive, a .safetensors file, or a pickle of {module: {name: array}}, whatever its suffix.
 
     Returns:
-        Arrays by name, or arrays by module and name: the one that the file holds.
+        Arrays by the names that the file gives them; those of a pickle by "module/name".
 
     Raises:
         UserError: If it cannot be read, is damaged, or holds anything but floating-point arrays.
     """
     data, name = _read(Path(path)), printable(Path(path).name)
     if data.startswith(b"PK"):
-        return _read_npz(data, name), None
+        return _read_npz(data, name)
     if data[8:9] == b"{":
-        return _read_safetensors(data, name), None
-    return None, read_pickle(data, name)
+        return _read_safetensors(data, name)
+    params = read_pickle(data, name)
+    return {f"{module}/{key}": value for module, group in params.items() for key, value in group.items()}
 
 
 def refuse_non_finite(arrays: Arrays, source: str) -> None:
@@ -116,7 +117,7 @@ def _read_npz(data: bytes, name: str) -> State:
 def _check_members(members: list[zipfile.ZipInfo], size: int, name: str) -> None:
     names = [member.filename for member in members]
     if any(one.endswith("data.pkl") for one in names):
-        raise UserError(f"{name} is a file of PyTorch: save its weights as .safetensors.")
+        raise UserError(f"{name} {TORCH}")
     if len(set(names)) != len(names):
         raise UserError(f"{name} holds an array twice: it is no archive that NumPy writes.")
     for member in members:
@@ -155,7 +156,8 @@ def _read_header(file: IO[bytes], what: str) -> tuple[np.dtype[Any], bool, tuple
         raise UserError(f"{what} has a damaged header, or is a structured array: weights are floating-point arrays.")
     kind = fields["descr"].strip("\"'")
     if not re.fullmatch("[<>=|]?f[248]", kind):
-        raise UserError(f"{what} is of type {printable(kind)}: weights are floating-point arrays.")
+        remedy = WHOLE_NUMBERS if re.fullmatch("[<>=|]?[iub][1248]", kind) else NO_FLOATS
+        raise UserError(f"{what} is of type {printable(kind)}: {remedy}")
     shape = tuple(int(size) for size in re.findall("[0-9]{1,20}", fields["shape"]))
     return np.dtype(kind), fields["fortran_order"] == "True", shape
 
@@ -169,9 +171,8 @@ def _read_safetensors(data: bytes, name: str) -> State:
     for key, entry in found:
         dtype = _SAFETENSORS.get(entry["dtype"])
         if dtype is None:
-            raise UserError(
-                f"{name}: {printable(key)} is of type {printable(entry['dtype'])}: weights are floating-point arrays."
-            )
+            remedy = WHOLE_NUMBERS if re.fullmatch("[IU](8|16|32|64)|BOOL", entry["dtype"]) else NO_FLOATS
+            raise UserError(f"{name}: {printable(key)} is of type {printable(entry['dtype'])}: {remedy}")
         try:
             state[key] = np.frombuffer(entry["data"], dtype).reshape(entry["shape"])
         except ValueError as error:  # more axes than NumPy has

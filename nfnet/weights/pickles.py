@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import pickletools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -24,10 +24,18 @@ from nfnet.errors import UserError, printable
 
 __all__ = ["read_pickle"]
 
-_MOST_INSTRUCTIONS = 1_000_000
-"""An array takes some thirty; the largest network has two thousand."""
+TORCH = (
+    "is a file of PyTorch, whose pickles are not followed: save its weights by "
+    "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')."
+)
+NO_FLOATS = "weights are floating-point arrays."
+WHOLE_NUMBERS = (
+    "whole numbers are counters or indices (such as num_batches_tracked, position_ids), no weights: leave them out "
+    "when saving the file."
+)
+_TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # with which its older files begin
 
-
+_MOST_INSTRUCTIONS = 1_000_000  # an array takes some thirty; the largest network has two thousand
 _LONGEST_NAME = 1000
 _MOST_AXES = 64  # NumPy's own limit
 
@@ -41,13 +49,7 @@ class _Global(NamedTuple):
 
 @dataclass(eq=False)
 class _Call:
-    """A call that the file asks for, which is not made.
-
-    Attributes:
-        function: What was to be called.
-        args: With what.
-        state: What its result was to be told, if anything.
-    """
+    """A call that the file asks for, which is not made, and the state that its result was to be given."""
 
     function: _Global
     args: tuple[Any, ...]
@@ -117,6 +119,8 @@ def read_pickle(data: bytes, source: str) -> dict[str, dict[str, np.ndarray]]:
         raise
     except (_Damaged, LookupError, ValueError, TypeError, OverflowError, EOFError) as error:
         raise UserError(f"{source} is truncated or no checkpoint of a known format.") from error
+    if content == _TORCH_MAGIC:
+        raise UserError(f"{source} {TORCH}")
     if not isinstance(content, dict) or not content:
         kind = "record" if isinstance(content, _Call | _Global | _Mark) else type(content).__name__
         raise UserError(f"{source} holds no parameters {{module: {{name: array}}}}, but a {kind}.")
@@ -133,19 +137,12 @@ def read_pickle(data: bytes, source: str) -> dict[str, dict[str, np.ndarray]]:
 
 @dataclass
 class _Machine:
-    """Follows the instructions of a pickle; what they ask to call is recorded.
-
-    Attributes:
-        source: The file's name.
-        stack: Values that instructions take from and add to.
-        memo: Values that the file refers to again, by number.
-        pairs: How many names and values were copied from lists.
-    """
+    """Follows the instructions of a pickle; what they ask to call is recorded."""
 
     source: str
     stack: list[Any] = field(default_factory=list)
-    memo: dict[int, Any] = field(default_factory=dict)
-    pairs: int = 0
+    memo: dict[int, Any] = field(default_factory=dict)  # values that the file refers to again
+    pairs: int = 0  # of names and values, copied from lists
 
     def run(self, data: bytes) -> Any:
         """Returns what the pickle is of."""
@@ -201,81 +198,33 @@ class _Machine:
                 return group
         raise _Damaged
 
-    def _tuple(self, _: Any) -> None:
-        self.stack.append(tuple(self._take_group()))
-
-    def _list(self, _: Any) -> None:
-        self.stack.append(self._take_group())
-
-    def _dict(self, _: Any) -> None:
-        self.stack.append({})
-        self._fill(self._pairs(self._take_before_top()))
-
-    def _take_before_top(self) -> list[Any]:
-        top = self.stack.pop()
+    def _dict(self) -> None:
         group = self._take_group()
-        self.stack.append(top)
-        return group
-
-    def _empty_list(self, _: Any) -> None:
-        self.stack.append([])
-
-    def _empty_dict(self, _: Any) -> None:
         self.stack.append({})
+        self._fill(group)
 
-    def _append(self, _: Any) -> None:
-        values = self._take(1)
-        self._top_list().extend(values)
-
-    def _appends(self, _: Any) -> None:
-        values = self._take_group()
-        self._top_list().extend(values)
-
-    def _top_list(self) -> list[Any]:
-        top = self.stack[-1]
-        if not isinstance(top, list):
+    def _extend(self, values: list[Any]) -> None:
+        if not isinstance(self.stack[-1], list):
             raise _Damaged
-        return top
+        self.stack[-1].extend(values)
 
-    def _set_item(self, _: Any) -> None:
-        self._fill(self._pairs(self._take(2)))
-
-    def _set_items(self, _: Any) -> None:
-        self._fill(self._pairs(self._take_group()))
-
-    def _pairs(self, values: list[Any]) -> Iterator[tuple[Any, Any]]:
-        return zip(values[::2], values[1::2], strict=True)
-
-    def _fill(self, pairs: Iterator[tuple[Any, Any]]) -> None:
+    def _fill(self, values: list[Any]) -> None:
+        """Adds names and values, which take turns, to the dictionary on top."""
         top = self.stack[-1]
         if not isinstance(top, dict):
             raise _Damaged
-        for key, value in pairs:
+        for key, value in zip(values[::2], values[1::2], strict=True):
             # Numbers of a file's choice could all meet in one place of the table; long names are copied for each array.
             if type(key) is not str or len(key) > _LONGEST_NAME:
                 raise UserError(f"{self.source} has a key that is no name: it holds no parameters by name.")
             top[key] = value
 
-    def _pop(self, _: Any) -> None:
-        self._take(1)
-
-    def _pop_group(self, _: Any) -> None:
-        self._take_group()
-
-    def _duplicate(self, _: Any) -> None:
-        self.stack.append(self.stack[-1])
-
-    def _global(self, argument: str) -> None:
-        module, _, name = argument.partition(" ")
-        self.stack.append(self._known(module, name))
-
-    def _stack_global(self, _: Any) -> None:
-        self.stack.append(self._known(*self._take(2)))
-
     def _known(self, module: Any, name: Any) -> _Global:
         if type(module) is not str or type(name) is not str:
             raise _Damaged
         found = _Global(_SPELLINGS.get(module, module), name)
+        if module.partition(".")[0] == "torch":
+            raise UserError(f"{self.source} {TORCH}")
         if found not in _KNOWN:
             raise UserError(
                 f"{self.source} refers to {printable(module)}.{printable(name)}: only NumPy arrays are loaded from a "
@@ -283,7 +232,7 @@ class _Machine:
             )
         return found
 
-    def _reduce(self, _: Any) -> None:
+    def _reduce(self) -> None:
         function, args = self._take(2)
         if not isinstance(function, _Global) or not isinstance(args, tuple):
             raise _Damaged
@@ -299,11 +248,11 @@ class _Machine:
             self.pairs += len(pairs)
             if self.pairs > _MOST_INSTRUCTIONS:  # one list may be named many times
                 raise _Damaged
-            self._fill((key, value) for key, value in pairs)
+            self._fill([part for key, value in pairs for part in (key, value)])
         else:
             self.stack.append(_Call(function, args))
 
-    def _build(self, _: Any) -> None:
+    def _build(self) -> None:
         (state,) = self._take(1)
         top = self.stack[-1]
         if not isinstance(top, _Call) or top.state is not None:
@@ -311,34 +260,29 @@ class _Machine:
         top.state = state
 
 
-_HANDLERS: Mapping[str, Callable[[_Machine, Any], None]] = {
-    "TUPLE": _Machine._tuple,
-    "LIST": _Machine._list,
-    "EMPTY_LIST": _Machine._empty_list,
-    "EMPTY_DICT": _Machine._empty_dict,
-    "DICT": _Machine._dict,
-    "APPEND": _Machine._append,
-    "APPENDS": _Machine._appends,
-    "SETITEM": _Machine._set_item,
-    "SETITEMS": _Machine._set_items,
-    "POP": _Machine._pop,
-    "POP_MARK": _Machine._pop_group,
-    "DUP": _Machine._duplicate,
-    "GLOBAL": _Machine._global,
-    "STACK_GLOBAL": _Machine._stack_global,
-    "REDUCE": _Machine._reduce,
-    "BUILD": _Machine._build,
+_HANDLERS: Mapping[str, Callable[[_Machine, Any], object]] = {
+    "TUPLE": lambda machine, _: machine.stack.append(tuple(machine._take_group())),
+    "LIST": lambda machine, _: machine.stack.append(machine._take_group()),
+    "EMPTY_LIST": lambda machine, _: machine.stack.append([]),
+    "EMPTY_DICT": lambda machine, _: machine.stack.append({}),
+    "DICT": lambda machine, _: machine._dict(),
+    "APPEND": lambda machine, _: machine._extend(machine._take(1)),
+    "APPENDS": lambda machine, _: machine._extend(machine._take_group()),
+    "SETITEM": lambda machine, _: machine._fill(machine._take(2)),
+    "SETITEMS": lambda machine, _: machine._fill(machine._take_group()),
+    "POP": lambda machine, _: machine._take(1),
+    "POP_MARK": lambda machine, _: machine._take_group(),
+    "DUP": lambda machine, _: machine.stack.append(machine.stack[-1]),
+    "GLOBAL": lambda machine, argument: machine.stack.append(machine._known(*argument.partition(" ")[::2])),
+    "STACK_GLOBAL": lambda machine, _: machine.stack.append(machine._known(*machine._take(2))),
+    "REDUCE": lambda machine, _: machine._reduce(),
+    "BUILD": lambda machine, _: machine._build(),
 }
 
 
 @dataclass
 class _Arrays:
-    """Makes arrays from records.
-
-    Attributes:
-        source: The file's name.
-        budget: Bytes that arrays may still have: those of the file, each once, however often it names them.
-    """
+    """Makes arrays from records, of no more bytes than the file has, however often it names them."""
 
     source: str
     budget: int
@@ -351,7 +295,7 @@ class _Arrays:
         """
         try:
             dtype, shape, fortran, raw = self._parts(record)
-            kind = self._floating(dtype)
+            kind = self._floating(dtype, name)
             content = self._content(raw)
             if not isinstance(shape, tuple | list) or len(shape) > _MOST_AXES:
                 raise _Damaged
@@ -385,7 +329,7 @@ class _Arrays:
         shape, dtype, fortran, raw = state[-4:]  # a version comes before
         return dtype, shape, fortran is True or fortran == 1, raw
 
-    def _floating(self, record: Any) -> np.dtype[Any]:
+    def _floating(self, record: Any, what: str) -> np.dtype[Any]:
         if not isinstance(record, _Call) or record.function != _DTYPE:
             raise _Damaged
         name, order = record.args[0], "="
@@ -393,6 +337,8 @@ class _Arrays:
             order = record.state[1]
         if name == _BFLOAT16 and order in ("<", "="):
             return np.dtype(jnp.bfloat16)
+        if type(name) is str and name[:1] in ("i", "u", "b") and name[1:] in ("1", "2", "4", "8"):
+            raise UserError(f"{self.source}: parameter {printable(what)} is of type {name}: {WHOLE_NUMBERS}")
         if type(name) is not str or name not in _FLOATS or order not in ("<", ">", "=", "|"):
             raise _Damaged
         return np.dtype(f"{order.replace('|', '=')}{name}")

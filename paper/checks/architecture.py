@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nfnet.cost.nfnet import Cost
-from paper.claims import Claim, Outcome, Verdict, verdict
-from paper.clipping import clipping
+from nfnet.cost.cost import Cost
+from paper.experiments.clipping import clipping
+from paper.experiments.propagation import propagation, transitions, within_stages
 from paper.family import PLUS_WIDTHS, PlusWidth, imagenet_variants, variant_cost
-from paper.propagation import propagation, transitions, within_stages
 from paper.study import Study
+from paper.verdicts import Claim, Outcome, Verdict, verdict
 
 
 def table3_counts(claim: Claim, study: Study) -> Outcome:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from paper.claims import Claim, Outcome, verdict
-from paper.consistency import cross_figure
+from paper.checks.consistency import cross_figure
 from paper.family import nfnet_family
 from paper.study import Study
+from paper.verdicts import Claim, Outcome, verdict
 
 
 def _top1(study: Study, *, repeated_augmentation: bool) -> float:

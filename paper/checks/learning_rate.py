@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from paper.claims import Claim, Outcome, verdict
-from paper.learning_rate import in_paper_order, in_random_orders, optima_table
+from paper.fits.learning_rate import in_paper_order, in_random_orders, optima_table
 from paper.study import Study
+from paper.verdicts import Claim, Outcome, verdict
 
 
 def _factor(study: Study) -> float:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from nfnet import VARIANTS
-from paper.claims import Claim, Outcome, Verdict, verdict
-from paper.consistency import doubling, utilisation_by_model
-from paper.laws import PowerLaw, SaturatingLaw
+from paper.checks.consistency import doubling, utilisation_by_model
+from paper.fits.laws import PowerLaw, SaturatingLaw
 from paper.results import MODELS, run_name
 from paper.study import Study
+from paper.verdicts import Claim, Outcome, Verdict, verdict
 
 
 def compute_range(claim: Claim, study: Study) -> Outcome:

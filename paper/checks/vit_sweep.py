@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from paper.advantage import CONVERSIONS, FittedAdvantage
-from paper.claims import Claim, Outcome, Verdict, verdict
-from paper.compute import COMPARABLE_RATE, anchors, flops_rate, hours_ratio, relative_rates, sweep
 from paper.study import Study
+from paper.verdicts import Claim, Outcome, Verdict, verdict
+from paper.vits.advantage import CONVERSIONS, FittedAdvantage
+from paper.vits.conversion import COMPARABLE_RATE, anchors, flops_rate, hours_ratio, relative_rates, sweep
 
 
 def hours_credited_to_zhai(claim: Claim, study: Study) -> Outcome:
@@ -120,7 +120,7 @@ def leads_beyond_nfnets(claim: Claim, study: Study) -> Outcome:
     )
     return Outcome(
         verdict(bool(vit.error < nfnet.error and vit.low > nfnet.hours), caveat=True),
-        f"{vit.model} has an error of {vit.error:.2f}% after {vit.mid:,.0f} TPU-v4 core hours, {nfnet.models.nfnet} "
+        f"{vit.model} has an error of {vit.error:.2f}% after {vit.mid:,.0f} TPU-v4 core hours, {nfnet.model} "
         f"{nfnet.error:.2f}% with repeated augmentation and {plain.error:.2f}% without after {nfnet.hours:,.0f}.",
     )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from paper.claims import Claim, Outcome, verdict
 from paper.study import Study
+from paper.verdicts import Claim, Outcome, verdict
 
 
 def _best_nfnet(study: Study) -> pd.Series:

@@ -68,7 +68,7 @@ def test_json_is_replaced_in_one_go(tmp_path: Path) -> None:
         report.write_json(path, {"a": math.nan})
     assert [file.name for file in path.parent.iterdir()] == ["a.json"]
     assert json.loads(path.read_text()) == {"a": [1, None]}
-    with pytest.raises(UserError, match="pass another --out"):
+    with pytest.raises(UserError, match="choose another --out"):
         report.write_json(path / "b.json", {})
 
 

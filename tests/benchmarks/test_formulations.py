@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.formulations import POINTWISE, SPATIAL, STANDARDIZATION
+from nfnet.kernels import standardize
 from nfnet.kernels.conv import conv
-from nfnet.models.layers import standardize
 
 
 def values_and_gradients(function, *operands):

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import gpu
 from benchmarks.driver import Worker
-from nfnet.cost.nfnet import training_bytes, variant_cost
+from nfnet.cost.cost import network_cost, training_bytes
 from nfnet.errors import UserError
 from tools import device_bundle, measurements
 
@@ -107,7 +107,7 @@ def test_kinds_of_kernels(instruction: str, kernel: str, kind: str) -> None:
 
 def test_batch_is_found_by_doubling() -> None:
     alone, beside = gpu.Case("F3", "train", 224), gpu.Case("F3", "train", 224, ("ours", "released", "timm compile"))
-    cost = variant_cost("F3", 224)
+    cost = network_cost("F3", 224)
     batch = gpu.fitting_batch(alone, 80 * 10**9, 1024)
     assert training_bytes(cost, batch) <= 80e9 * 0.85 < training_bytes(cost, 2 * batch)
     assert gpu.fitting_batch(beside, 80 * 10**9, 1024) < batch

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle, StepPatch
 
 from figures import accuracy_latency, agc_at_work, family_cost, signal_propagation, style
-from paper.clipping import CLIPPING, EPS, clipping
+from paper.experiments.clipping import CLIPPING, EPS, clipping
+from paper.experiments.propagation import propagation, transitions
 from paper.family import family_parts, imagenet_variants
-from paper.propagation import propagation, transitions
 from paper.study import Study
 
 

@@ -19,10 +19,10 @@ import paper.benchmarks
 from figures import __main__ as cli
 from figures import registry, reproduce, style, writing
 from nfnet.errors import UserError
-from paper import memory
-from paper.encoding import encode
-from paper.memory import remembering
-from paper.results import DATA
+from paper.keeping import memory
+from paper.keeping.encoding import encode
+from paper.keeping.memory import remembering
+from paper.provenance import DATA
 from paper.study import Study
 
 
@@ -79,10 +79,10 @@ def test_default_is_every_figure_in_every_format(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["figur2"], "No figure is called 'figur2'; known are figure1, figure2"),
-        (["scalinglaw"], "did you mean scaling_law?"),
-        (["figure1", "zzz"], f", {registry.names()[-1]}.\n"),
-        (["--format", "pdg"], "No format is called 'pdg'; known are pdf, svg, png; did you mean png?"),
+        (["figur2"], "unknown figure 'figur2': known are figure1, figure2"),
+        (["scalinglaw"], "the nearest is 'scaling_law'."),
+        (["figure1", "zzz"], f", {registry.names()[-1]}; the nearest is "),
+        (["--format", "pdg"], "unknown format 'pdg': known are pdf, svg, png; the nearest is 'png'."),
         (["--format", ","], "--format names no format; known are pdf, svg, png."),
     ],
 )
@@ -298,7 +298,7 @@ def test_a_helper_draws_the_same_bytes_and_tells_errors(tmp_path: Path) -> None:
     with reproduce._helpers(1) as helpers:
         paths = helpers.submit(reproduce._draw, "figure2", tmp_path, None, b"").result()
         assert paths == [tmp_path / "figures" / f"figure2.{format}" for format in writing.FORMATS]
-        with pytest.raises(registry.UnknownFigureError, match="figure9"):
+        with pytest.raises(UserError, match="figure9"):
             helpers.submit(reproduce._draw, "figure9", tmp_path, None, b"").result()
     figure = registry.draw("figure2", Study.load(resamples=2))
     assert [path.read_bytes() for path in paths] == [style.render(figure, format) for format in writing.FORMATS]

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures import nfnet_vs_vit, nfnet_vs_vit_flops, style, vit_advantage, vit_fewshot
-from paper.advantage import CONVERSIONS, best_within
-from paper.compute import sweep
 from paper.study import Study
+from paper.vits.advantage import CONVERSIONS, best_within
+from paper.vits.conversion import sweep
 
 
 def title(figure: Figure) -> str:

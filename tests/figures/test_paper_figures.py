@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from figures import style
-from paper.results import DATA
+from paper.provenance import DATA
 
 BLUE, ORANGE, GREEN, RED, PURPLE = "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd"
 BROWN, PINK, GREY, OLIVE = "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22"

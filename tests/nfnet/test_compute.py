@@ -8,7 +8,8 @@ from support import golden
 from support.networks import MICRO, TINY, abstract_parameters, network
 
 from nfnet import UserError
-from nfnet.cost.nfnet import Work, count, count_parameters, variant_cost
+from nfnet.cost.cost import network_cost
+from nfnet.cost.counter import Work, count, count_parameters
 from nfnet.kernels.conv import conv
 
 MACS = golden.read_json("macs_official_counter_1000_classes.json")
@@ -22,14 +23,15 @@ def array(*shape):
 @pytest.mark.parametrize("name", golden.NETWORKS)
 def test_parameters_and_macs_are_those_of_the_released_counter(name):
     variant, reading, _ = golden.NETWORKS[name]
-    assert variant_cost(variant, 224, reading).parameters == COUNTS[name]["params"]
+    assert network_cost(variant, 224, plus_width=reading).parameters == COUNTS[name]["params"]
     sides = ("64", "192", "224", "256", "384", "480")
-    assert {s: variant_cost(variant, int(s), reading).macs for s in sides} == {s: MACS[name][s] for s in sides}
+    macs = {side: network_cost(variant, int(side), plus_width=reading).macs for side in sides}
+    assert macs == {side: MACS[name][side] for side in sides}
 
 
 @pytest.mark.parametrize("side", MACS["micro"])
 def test_macs_of_a_configuration(side):
-    assert variant_cost(MICRO, int(side)).macs == MACS["micro"][side]
+    assert network_cost(MICRO, int(side)).macs == MACS["micro"][side]
 
 
 # Brock et al. 2021, Table 3: FLOPs [1e9] at the test resolution and parameters [1e6].
@@ -46,20 +48,20 @@ def test_macs_of_a_configuration(side):
     ],
 )
 def test_table_3_of_brock_et_al_to_the_printed_digit(variant, resolution, gmacs, millions):
-    cost = variant_cost(variant, resolution)
+    cost = network_cost(variant, resolution)
     assert round(cost.macs / 1e9, 2) == gmacs
     assert round(cost.parameters / 1e6, 1) == millions
 
 
 @pytest.mark.parametrize(("variant", "gmacs", "millions"), [("F4", 215, 316), ("F4+", 367, 527)])
 def test_table_5_of_brock_et_al_to_the_printed_digit(variant, gmacs, millions):
-    cost = variant_cost(variant, 512)
+    cost = network_cost(variant, 512)
     assert round(cost.macs / 1e9) == gmacs
     assert round(cost.parameters / 1e6) == millions
 
 
 def test_the_released_reading_of_plus_contradicts_table_5():
-    cost = variant_cost("F4+", 512, "released")
+    cost = network_cost("F4+", 512, plus_width="released")
     assert (round(cost.macs / 1e9), round(cost.parameters / 1e6)) == (333, 525)
 
 
@@ -71,7 +73,7 @@ def test_parts_sum_up_to_the_whole_network(variant, side, reading):
     net = network(10, variant, plus_width=reading)
     params = abstract_parameters(net)
     whole = count(lambda p, x: net.apply(p, None, x, False), params, array(1, side, side, 3))
-    cost = variant_cost(variant, side, reading, num_classes=10)
+    cost = network_cost(variant, side, plus_width=reading, num_classes=10)
     assert Work(cost.macs, cost.activations) == whole
     assert cost.parameters == count_parameters(params)
     for field in ("parameters", "macs", "activations"):
@@ -82,11 +84,11 @@ def test_cost_does_not_depend_on_rates_or_rematerialization():
     net = network(10, TINY, remat=True)
     params = abstract_parameters(net)
     whole = count(lambda p, r, x: net.apply(p, r, x, True), params, jax.random.key(0), array(1, 32, 32, 3))
-    assert whole.macs == variant_cost(TINY, 32, num_classes=10).macs
+    assert whole.macs == network_cost(TINY, 32, num_classes=10).macs
 
 
 def test_bytes_follow_the_type_and_rematerialization_saves():
-    half, full = variant_cost("F3", 224), variant_cost("F3", 224, dtype="float32")
+    half, full = network_cost("F3", 224), network_cost("F3", 224, dtype="float32")
     assert full.activation_bytes == 2 * half.activation_bytes == 4 * full.activations
     assert full.remat_bytes < full.activation_bytes / 2
 
@@ -127,4 +129,4 @@ def test_count_refuses_loops_of_unknown_length():
 
 def test_too_small_a_resolution_is_refused():
     with pytest.raises(UserError, match=r"resolution is 16.*at least 17"):
-        variant_cost("F0", 16)
+        network_cost("F0", 16)

@@ -13,7 +13,7 @@ from support import golden
 from support.networks import TINY, abstract_parameters, full_jit, network, quick_jit
 
 from nfnet import NFNet
-from nfnet.cost.nfnet import variant_cost
+from nfnet.cost.cost import network_cost
 
 SIDE, BATCH, CLASSES = 16, 4, 5
 PARAMS = golden.make_parameters(
@@ -200,5 +200,5 @@ def test_rematerialization_saves_memory_and_changes_neither_names_nor_results():
         np.testing.assert_allclose(remat[key], value, rtol=1e-5, atol=1e-7, err_msg=key)
     assert remat_bytes < 0.5 * plain_bytes
     # What the accounting says must be kept is kept.
-    cost = variant_cost(config, 64, num_classes=CLASSES, dtype="float32")
+    cost = network_cost(config, 64, num_classes=CLASSES, dtype="float32")
     assert plain_bytes > len(images) * cost.activation_bytes

@@ -13,7 +13,11 @@ from support import golden
 from support.networks import TINY, abstract_parameters, network, quick_jit
 
 from nfnet import UserError
-from nfnet.optim.agc_sgd import agc_sgd, ema_decay, ema_update, is_clipped, is_decayed, warmup_cosine
+from nfnet.optim.ema import ema_decay, ema_update
+from nfnet.optim.masks import is_clipped, is_decayed
+from nfnet.optim.schedules import warmup_cosine
+from nfnet.optim.settings import OPTIMISERS, OptimiserConfig, make_optimiser
+from nfnet.optim.sgd import agc_sgd
 
 OPTIM = np.load(golden.GOLDEN / "optim_agc.npz")
 META = json.loads(str(OPTIM["meta"]))
@@ -90,7 +94,7 @@ def test_the_trajectory_shows_a_wrong_setting(mistake):
 
 @pytest.mark.parametrize("mask", ["is_clipped", "is_decayed"])
 def test_the_trajectory_shows_a_wrong_mask(mask, monkeypatch):
-    monkeypatch.setattr(f"nfnet.optim.agc_sgd.{mask}", lambda params: jax.tree.map(lambda _: True, params))
+    monkeypatch.setattr(f"nfnet.optim.masks.{mask}", lambda params: jax.tree.map(lambda _: True, params))
     assert trajectory_error(jnp.float32) > 5e-6
 
 
@@ -106,6 +110,89 @@ def test_units_are_output_channels(shape):
     # The update is minus the clipped gradient, which points along the weights with 0.01 times their length.
     expected = -0.01 * np.asarray(weights) * np.maximum(norms, 1e-3) / norms
     np.testing.assert_allclose(updates["net/~/conv"]["w"], expected, rtol=1e-12)
+
+
+def updates_of(optimiser):
+    """Returns the first update of each array under gradients far above any clipping."""
+    params = tree("param", 0, jnp.float32)
+    gradients = jax.tree.map(lambda g: 1e3 * g, tree("grad", 0, jnp.float32))
+    return params, gradients, golden.flatten(optimiser.update(gradients, optimiser.init(params), params)[0])
+
+
+def test_without_clipping_all_parameters_move_by_their_whole_gradient():
+    """Nesterov's first step is 1.9 times the gradient, to which the decay of weights alone has been added."""
+    for optimiser in (
+        agc_sgd(0.1, weight_decay=0.5, clipping=None),
+        make_optimiser(OptimiserConfig(name="agc_sgd", weight_decay=0.5, clipping=None), lambda step: 0.1),
+        make_optimiser(OptimiserConfig(name="sgd", weight_decay=0.5), lambda step: 0.1),
+    ):
+        params, gradients, updates = updates_of(optimiser)
+        for module, group in params.items():
+            for name, value in group.items():
+                whole = gradients[module][name] + (0.5 * value if name == "w" else 0.0)
+                np.testing.assert_allclose(updates[f"{module}/{name}"], -0.19 * whole, rtol=1e-5)
+
+
+def test_sgd_clips_the_norm_of_the_whole_gradient_and_need_not_look_ahead():
+    settings = OptimiserConfig(name="sgd", clip_norm=2.0, nesterov=False)
+    _, gradients, updates = updates_of(make_optimiser(settings, lambda step: 0.1))
+    norm = float(optax.tree.norm(gradients))
+    for name, gradient in golden.flatten(gradients).items():
+        np.testing.assert_allclose(updates[name], -0.1 * gradient * 2 / norm, rtol=1e-5)
+
+
+def test_states_are_those_of_earlier_checkpoints():
+    """Their trees must be the same, empty states included, for a run to go on from them."""
+    decay, mask = optax.add_decayed_weights(0.1), lambda params: jax.tree.map(lambda _: True, params)
+    last = optax.sgd(lambda step: 0.1, 0.9)
+    former = {
+        "sgd": optax.chain(optax.clip_by_global_norm(1.0), decay, last),
+        "agc_sgd": optax.chain(optax.masked(optax.adaptive_grad_clip(0.01), mask), optax.masked(decay, mask), last),
+    }
+    for name, optimiser in former.items():
+        ours = make_optimiser(OptimiserConfig(name=name), lambda step: 0.1)
+        states = (one.init(tree("param", 0, jnp.float32)) for one in (ours, optimiser))
+        assert len({jax.tree.structure(state) for state in states}) == 1
+
+
+@pytest.mark.parametrize("clipping", [0, 0.0, -0.01, float("nan")])
+def test_a_clipping_that_lets_nothing_pass_is_refused(clipping):
+    with pytest.raises(UserError, match="must be above 0; None turns it off"):
+        agc_sgd(0.1, weight_decay=0.0, clipping=clipping)
+    with pytest.raises(UserError, match=r"optimiser.clipping is .*must be none or a number above 0"):
+        OptimiserConfig(clipping=clipping)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "adamw", "clipping": 0.02}, r"clipping is 0.02, but adamw does not read it \(agc_sgd\)"),
+        ({"name": "sgd", "clipping": None}, r"clipping is None, but sgd does not"),
+        (
+            {"name": "agc_sgd", "clip_norm": 1.0},
+            r"clip_norm is 1.0, but .* \(sgd and adamw and adafactor\)",
+        ),
+        ({"name": "agc_sgd", "head_weight_decay": 3.0}, r"head_weight_decay .*\(adamw and adafactor\)"),
+        ({"name": "adafactor", "nesterov": False}, "nesterov is False, but adafactor does not"),
+        ({"name": "adamw", "momentum": 0.8}, "momentum is 0.8, but adamw does not"),
+        ({"schedule": "cosine", "cooldown_steps": 5}, r"cooldown_steps is 5, but cosine does not read it \(rsqrt\)"),
+        ({"schedule": "cosine", "timescale": 5}, "timescale is 5, but cosine does not"),
+    ],
+)
+def test_settings_that_have_no_effect_are_refused(settings, message):
+    with pytest.raises(UserError, match=f"optimiser.{message}"):
+        OptimiserConfig(**settings)
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_each_optimiser_is_made_of_all_that_it_reads(name):
+    other = {"weight_decay": 0.1, "clipping": 0.02, "clip_norm": 1.0, "momentum": 0.5, "nesterov": False}
+    other["head_weight_decay"] = 0.2
+    settings = OptimiserConfig(name=name, **{key: other[key] for key in OPTIMISERS[name].reads})
+    params, _, plain = updates_of(make_optimiser(OptimiserConfig(name=name), lambda step: 0.1))
+    _, _, changed = updates_of(make_optimiser(settings, lambda step: 0.1))
+    assert len(plain) == len(golden.flatten(params))
+    assert all(np.any(plain[key] != changed[key]) for key in plain if key.endswith("/w"))
 
 
 def test_masks():

@@ -12,8 +12,10 @@ import pytest
 from support import golden
 from support.networks import abstract_parameters, network, quick_jit
 
-from nfnet import NFNetConfig, UserError
-from nfnet.weights.load import from_timm, load_checkpoint, merge, timm_config
+from nfnet import NFNet, NFNetConfig, UserError
+from nfnet.weights.load import load_checkpoint, merge
+from nfnet.weights.origins import RELEASED, TIMM_NFNET, convert, timm_config
+from nfnet.weights.timm_nfnet import from_timm
 
 FILES = golden.GOLDEN.parent / "pretrained"
 TINY_CHECKPOINT = NFNetConfig(
@@ -82,6 +84,117 @@ def test_lenient_loading_reports_what_does_not_fit():
     assert checkpoint.skipped == ("NFNet/~/nf_block/skip_gain",)
     assert checkpoint.left_over == ("NFNet/~/extra/w",)
     assert len(checkpoint.loaded) == len(golden.flatten(found)) - 1
+
+
+def test_lenient_loading_of_nothing_is_refused():
+    found = {"NFNet/~/extra": {"w": np.zeros(3, np.float32)}}
+    with pytest.raises(UserError, match="found: nothing in it fits the network"):
+        merge(found, initial(), "found", strict=False)
+    head = {"NFNet/~/linear": stored()["NFNet/~/linear"]}
+    with pytest.raises(UserError, match="nothing in it fits"):
+        merge(head, initial(), "found", strict=False, replace_head=True)
+
+
+def test_lenient_loading_refuses_other_shapes_of_scalars_too():
+    found = stored()
+    found["NFNet/~/nf_block"]["skip_gain"] = np.zeros(1, np.float32)
+    with pytest.raises(UserError, match=r"skip_gain has shape \(1,\), but the network needs \(\)"):
+        merge(found, initial(), "found", strict=False)
+
+
+def test_files_without_a_classifier_say_so(tmp_path):
+    path = tmp_path / "headless.npz"
+    path.write_bytes(pickle.dumps({module: group for module, group in stored().items() if module != "NFNet/~/linear"}))
+    text = refusal(path)
+    assert "holds no classifier (NFNet/~/linear/b is missing): pass replace_head=True, or fine-tune it" in text
+    assert len(load_checkpoint(path, initial(), replace_head=True).skipped) == 2
+    with pytest.raises(UserError, match=r"NFNet/~/final_conv/bias is missing"):  # what is wrong besides comes first
+        merge({"NFNet/~/stem_conv0": stored()["NFNet/~/stem_conv0"]}, initial(), "found")
+
+
+class Around(hk.Module):
+    """A network within another module, which has a parameter of its own."""
+
+    def __init__(self, names):
+        super().__init__(name="wrapper")
+        self.networks = [NFNet(5, TINY_CHECKPOINT, name=name) for name in names]
+
+    def __call__(self, images, is_training):
+        logits = [network(images, is_training)["logits"] for network in self.networks]
+        return hk.Linear(2, name="projection")(sum(logits))
+
+
+def around(*names):
+    net = hk.transform(lambda images, is_training: Around(names)(images, is_training))
+    return jax.tree.map(lambda leaf: jnp.full(leaf.shape, 7.0, leaf.dtype), abstract_parameters(net, 16))
+
+
+@pytest.mark.parametrize("name", ["tiny_dill_0.3.3.npz", "tiny_timm.npz"])
+def test_a_network_within_another_module_takes_weights(name):
+    for inner in ("NFNet", "backbone"):
+        checkpoint = load_checkpoint(FILES / name, around(inner))
+        assert checkpoint.skipped == ("wrapper/projection/b", "wrapper/projection/w")
+        params = dict(checkpoint.params)
+        assert np.all(np.asarray(params.pop("wrapper/projection")["w"]) == 7)
+        check_values({module.replace(f"wrapper/~/{inner}", "NFNet"): params[module] for module in params}, stored())
+        # And back again, from there to the network alone.
+        check_values(merge(params, initial(), "found").params, stored())
+        with pytest.raises(UserError, match="no parameter wrapper/projection/b"):
+            merge(checkpoint.params, initial(), "found")
+
+
+def test_a_renamed_network_takes_weights_and_keeps_its_head():
+    net = network(3, TINY_CHECKPOINT, name="backbone")
+    start = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 7.0, leaf.dtype), abstract_parameters(net))
+    checkpoint = load_checkpoint(FILES / "tiny_dill_0.3.3.npz", start, replace_head=True)
+    assert set(checkpoint.skipped) == {"backbone/~/linear/w", "backbone/~/linear/b"}
+    squeeze = {module for module in start if module.endswith("squeeze_excite/~/linear")}
+    assert squeeze
+    assert {f"{module}/w" for module in squeeze} <= set(checkpoint.loaded)
+
+
+def test_one_of_several_networks_is_not_guessed():
+    with pytest.raises(UserError, match=r"Several networks of one family \(wrapper/~/a, wrapper/~/b\)"):
+        merge(stored(), around("a", "b"), "found")
+
+
+def timm_arrays():
+    with np.load(FILES / "tiny_timm.npz") as file:
+        return dict(file)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_prefixes_of_pytorchs_wrappers_are_removed(prefix):
+    found, origin = convert({f"{prefix}{key}": value for key, value in timm_arrays().items()})
+    assert origin is TIMM_NFNET
+    check_values(merge(found, initial(), "found").params, stored())
+
+
+def test_a_prefix_of_some_names_alone_is_told():
+    state = timm_arrays()
+    state["module.extra"] = state.pop("head.fc.bias")
+    with pytest.raises(UserError, match=r"some names start with 'module.', but \S+ does not"):
+        convert(state)
+
+
+def test_the_origin_is_told_and_checked():
+    released, timm = (load_checkpoint(FILES / name, initial()) for name in ("tiny_dill_0.3.3.npz", "tiny_timm.npz"))
+    assert (released.origin, timm.origin) == (RELEASED, TIMM_NFNET)
+    assert "timm's NFNets (activation gelu_erf, floor add): " in timm.summary()
+    theirs = dataclasses.replace(TINY_CHECKPOINT, activation="gelu_erf", floor="add")
+    for name, right, wrong, words in (
+        ("tiny_timm.npz", theirs, TINY_CHECKPOINT, "activation='gelu_erf', floor='add'"),
+        ("tiny_dill_0.3.3.npz", TINY_CHECKPOINT, theirs, "activation='gelu', floor='clamp'"),
+    ):
+        assert load_checkpoint(FILES / name, initial(), config=right).loaded
+        assert words in refusal(FILES / name, config=wrong)
+
+
+def test_names_of_no_known_origin_are_told():
+    with pytest.raises(UserError, match="layer1 is no parameter of timm's ViTs, big_vision's ViTs, timm's NFNets"):
+        convert({"layer1": np.zeros(2)})
+    with pytest.raises(UserError, match="no name"):
+        convert({})
 
 
 def test_merging_does_not_change_its_arguments():

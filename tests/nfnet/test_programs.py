@@ -14,7 +14,7 @@ from support.programs import Operation, operations
 from support.tiny_runs import ROOT, environment
 
 from nfnet import NFNetConfig
-from nfnet.cost.nfnet import largest_batch, training_bytes, variant_cost
+from nfnet.cost.cost import largest_batch, network_cost, training_bytes
 from nfnet.models.nfnet import find_variant
 from nfnet.training.step import compiler_options
 
@@ -171,7 +171,7 @@ def test_devices_exchange_gradients_once(fsdp: int, tmp_path) -> None:
 
 
 def test_memory_of_a_training_step() -> None:
-    cost = variant_cost("F0", 224)
+    cost = network_cost("F0", 224)
     assert training_bytes(cost, 2) - training_bytes(cost, 1) == 2 * cost.activation_bytes
     assert training_bytes(cost, 1, remat=True) < training_bytes(cost, 1)
     for memory in (80e9, 140e9):
@@ -189,7 +189,7 @@ def test_memory_is_what_was_measured() -> None:
     ]
     assert measured
     for one in measured:
-        cost = variant_cost(one["network"], one["resolution"])
+        cost = network_cost(one["network"], one["resolution"])
         expected = training_bytes(cost, one["batch"])
         assert abs(expected / one["peak_device_bytes"] - 1) < 0.1, one["network"]
 
@@ -206,7 +206,7 @@ def test_memory_on_cpus_grows_with_what_blocks_keep(remat: bool) -> None:
         traced = programs.training(config, jnp.float32, side=64, batch=16, remat=remat)
         options = {"xla_disable_hlo_passes": "cse_barrier_expander"} if remat else {}
         analysis = traced.lower().compile(options).memory_analysis()
-        (stage,) = [one for one in variant_cost(config, 64, num_classes=programs.CLASSES).stages if one.blocks]
+        (stage,) = [one for one in network_cost(config, 64, num_classes=programs.CLASSES).stages if one.blocks]
         kept = stage.carried if remat else stage.carried + stage.activations
         grown.append((analysis.temp_size_in_bytes, 4 * 16 * kept))
     (first, expected_first), (second, expected_second) = grown

@@ -17,11 +17,11 @@ from support.vits import SHALLOW, TINY, abstract_vit_parameters, quick_jit, rand
 
 import nfnet
 from nfnet import VIT_VARIANTS, UserError, ViT, ViTConfig
-from nfnet.cost.nfnet import count
-from nfnet.cost.vit import vit_cost
+from nfnet.cost.cost import network_cost
+from nfnet.cost.counter import count
 from nfnet.models.vit import sincos2d
 from nfnet.ranges import kinds_of
-from nfnet.weights.vit import from_big_vision
+from nfnet.weights.big_vision import from_big_vision
 
 SIDE = TINY.resolution
 few = settings(deadline=None, derandomize=True, max_examples=8)
@@ -111,7 +111,7 @@ def test_rematerialization_costs_a_forward_pass_and_changes_nothing():
     for expected, actual in zip(jax.tree.leaves(plain), jax.tree.leaves(again), strict=True):
         assert golden.deviation(actual, expected) < 1e-4
     extra = count(gradient_of(True), params, images).macs - count(gradient_of(False), params, images).macs
-    encoder = vit_cost(SHALLOW, SIDE).stages[1].macs * len(images)
+    encoder = network_cost(SHALLOW, SIDE).stages[1].macs * len(images)
     assert 0.5 * encoder < extra <= encoder
 
 
@@ -161,6 +161,13 @@ def test_initial_weights_have_the_published_scales():
 def test_parameters_are_float32_whatever_the_activations(dtype):
     params = abstract_vit_parameters(vit_network(5, TINY, head="map", dtype=dtype), SIDE, jnp.bfloat16)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("kind", [("cls", "learned"), ("gap", "sincos2d"), ("map", "learned")])
+def test_a_batch_may_be_empty(kind):
+    _, params, evaluate = network(*kind)
+    outputs = evaluate(params, np.zeros((0, SIDE, SIDE, 3), np.float32))
+    assert (outputs["logits"].shape, outputs["features"].shape) == ((0, 5), (0, TINY.width))
 
 
 def test_fixed_positions_have_no_parameters_and_tell_patches_apart():

@@ -11,8 +11,8 @@ import pytest
 from support.vits import HEADS, TINY, abstract_vit_parameters, vit_network
 
 from nfnet import VIT_VARIANTS, UserError
-from nfnet.cost.nfnet import count, count_parameters
-from nfnet.cost.vit import vit_cost
+from nfnet.cost.cost import network_cost
+from nfnet.cost.counter import count, count_parameters
 from nfnet.describe import main as describe
 
 DATA = Path(__file__).resolve().parents[2] / "paper" / "data"
@@ -75,20 +75,20 @@ def test_table_2_is_complete():
 @pytest.mark.parametrize("variant", TABLE_2)
 def test_parameters_are_those_of_table_2_to_the_printed_digit(variant, head):
     printed = float(TABLE_2[variant]["params_m"])
-    millions = backbone_parameters(vit_cost(variant, whole_patches(variant, 224), head=head)) / 1e6
+    millions = backbone_parameters(network_cost(variant, whole_patches(variant, 224), head=head)) / 1e6
     assert round(millions, 1 if printed < 10 else 0) == printed
 
 
 @pytest.mark.parametrize("variant", TABLE_2)
 def test_parameters_of_table_2_leave_no_room_for_attention_pooling(variant):
-    millions = backbone_parameters(vit_cost(variant, whole_patches(variant, 224), head="map")) / 1e6
+    millions = backbone_parameters(network_cost(variant, whole_patches(variant, 224), head="map")) / 1e6
     assert excess(millions, float(TABLE_2[variant]["params_m"]), 0.1 if millions < 10 else 1) > 0.02
 
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("variant", TABLE_2)
 def test_flops_are_those_of_table_2_within_two_percent(variant, side):
-    flops = 2 * vit_cost(variant, whole_patches(variant, side)).macs
+    flops = 2 * network_cost(variant, whole_patches(variant, side)).macs
     assert excess(flops / 1e9, float(TABLE_2[variant][f"gflops_{side}"]), 0.1) < 0.02
 
 
@@ -119,11 +119,11 @@ def table_1_row(model, side):
 @pytest.mark.parametrize(("model", "side"), TABLE_1)
 def test_parameters_and_flops_are_those_of_alabdulmohsin_et_al(model, side):
     row, variant = table_1_row(model, side)
-    cost = vit_cost(variant, whole_patches(variant, side), head=TABLE_1[model, side])
+    cost = network_cost(variant, whole_patches(variant, side), head=TABLE_1[model, side])
     assert excess(2 * cost.macs / 1e9, float(row["gflops_per_image_at_resolution"]), 1) < 0.02
     # Their 1011 M for g/14 is Zhai et al.'s, without attention pooling; their 1882 M for G/14 has it.
     head = "gap" if model == "ViT-g/14" else TABLE_1[model, side]
-    parameters = backbone_parameters(vit_cost(variant, whole_patches(variant, side), head=head))
+    parameters = backbone_parameters(network_cost(variant, whole_patches(variant, side), head=head))
     assert excess(parameters / 1e6, float(row["params_m"]), 1) < 0.005
 
 
@@ -141,13 +141,13 @@ def test_parts_sum_up_to_the_whole_network(head, posemb):
     params = abstract_vit_parameters(net, 24)
     images = jax.ShapeDtypeStruct((1, 24, 24, 3), jnp.float32)
     work = count(lambda params, images: net.apply(params, None, images, False), params, images)
-    cost = vit_cost(TINY, 24, head=head, posemb=posemb, num_classes=7)
+    cost = network_cost(TINY, 24, head=head, posemb=posemb, num_classes=7)
     assert (cost.parameters, cost.macs, cost.activations) == (count_parameters(params), work.macs, work.activations)
     assert sum(stage.macs for stage in cost.stages) == cost.macs
 
 
 def test_rematerialization_keeps_the_blocks_inputs():
-    cost = vit_cost(TINY, 16, dtype=np.float32)
+    cost = network_cost(TINY, 16, dtype=np.float32)
     encoder = cost.stages[1]
     assert encoder.carried == TINY.depth * 16 * TINY.width
     ends = sum(stage.activations for stage in cost.stages if stage is not encoder)
@@ -156,13 +156,13 @@ def test_rematerialization_keeps_the_blocks_inputs():
 
 def test_a_resolution_between_patches_is_refused():
     with pytest.raises(UserError, match=r"384 x 384 pixels.*patch of 14.*378 or 392"):
-        vit_cost("g/14", 384)
+        network_cost("g/14", 384)
 
 
 def test_describe_knows_vision_transformers(capsys):
     describe(["S/16", "--head", "map", "--num-classes", "10"])
     text = capsys.readouterr().out
-    cost = vit_cost("S/16", 224, head="map", num_classes=10)
+    cost = network_cost("S/16", 224, head="map", num_classes=10)
     assert text.startswith("ViT-S/16, one image of 224 x 224 px, 10 classes, head map")
     for stage in cost.stages:
         (line,) = [line for line in text.splitlines() if line.startswith(stage.name)]

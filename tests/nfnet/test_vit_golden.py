@@ -13,7 +13,7 @@ from support.networks import full_jit
 from support.vits import abstract_vit_parameters, vit_network
 
 from nfnet import VIT_VARIANTS
-from nfnet.weights.vit import from_timm_vit
+from nfnet.weights.timm_vit import from_timm_vit
 
 EXPECTED = np.load(golden.GOLDEN / "timm_vit_small_patch16_224_b2_seed6.npz")
 SEED, SIDE, BATCH = 6, 224, 2

@@ -10,17 +10,13 @@ from hypothesis import strategies as st
 from support.vits import SHALLOW, quick_jit, vit_network
 
 from nfnet import UserError
-from nfnet.optim.vit import (
-    adafactor,
-    adamw,
-    alabdulmohsin2023_pretraining,
-    rsqrt_schedule,
-    zhai2022_finetuning,
-    zhai2022_pretraining,
-)
+from nfnet.optim.adam import adafactor, adamw
+from nfnet.optim.schedules import rsqrt_schedule
+from nfnet.optim.vit_recipes import alabdulmohsin2023_pretraining, zhai2022_finetuning, zhai2022_pretraining
 
 SHAPES = {
     "ViT": {"position_embedding": (1, 40, 48)},
+    "ViT/patch_embedding": {"w": (40, 48), "b": (48,)},
     "ViT/block_0/mlp/hidden": {"w": (40, 64), "b": (64,)},
     "ViT/norm": {"scale": (48,), "offset": (48,)},
     "ViT/head": {"w": (48, 5), "b": (5,)},
@@ -177,14 +173,15 @@ def test_pretraining_follows_its_schedule_and_decays_the_classifier_a_hundred_ti
 
 
 def test_sovit_takes_its_steps_from_the_images_seen():
-    params = {"ViT/head": {"w": np.ones((2, 2), np.float32)}}
+    params = {"ViT/patch_embedding": {}, "ViT/head": {"w": np.ones((2, 2), np.float32)}}
 
     def updates(optimizer):
         def step(state, gradient):
             update, state = optimizer.update(gradient, state, params)
             return state, update
 
-        gradients = {"ViT/head": {"w": np.linspace(-1, 1, 24, dtype=np.float32).reshape(6, 2, 2)}}
+        steps = np.linspace(-1, 1, 24, dtype=np.float32).reshape(6, 2, 2)
+        gradients = {"ViT/patch_embedding": {}, "ViT/head": {"w": steps}}
         return jax.lax.scan(step, optimizer.init(params), gradients)[1]["ViT/head"]["w"]
 
     settings = {"warmup_steps": 2, "cooldown_steps": 3}

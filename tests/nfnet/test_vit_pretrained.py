@@ -1,5 +1,8 @@
 """Vision Transformers made elsewhere: what is read, resized and refused."""
 
+import dataclasses
+
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,14 +11,12 @@ from support import golden
 from support.reference_vit import make_big_vision_arrays, with_old_names
 from support.vits import HEADS, TINY, abstract_vit_parameters, vit_network
 
-from nfnet import UserError
-from nfnet.weights.load import load_checkpoint
-from nfnet.weights.vit import (
-    fit_positions,
-    from_big_vision,
-    from_timm_vit,
-    resize_position_embedding,
-)
+from nfnet import UserError, ViT
+from nfnet.weights.big_vision import from_big_vision
+from nfnet.weights.fit import fit
+from nfnet.weights.load import load_checkpoint, merge
+from nfnet.weights.timm_vit import from_timm_vit
+from nfnet.weights.vit import resize_position_embedding
 
 GRID = TINY.resolution // TINY.patch
 
@@ -128,6 +129,46 @@ def test_another_classifier_and_resolution_for_fine_tuning(tmp_path):
     np.testing.assert_array_equal(checkpoint.params["ViT"]["position_embedding"][:, 0], 0)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16, np.float32])
+def test_a_nested_network_at_another_resolution_takes_weights_of_any_type(dtype):
+    def wrapped(images, is_training):
+        return hk.Sequential([lambda x: ViT(5, TINY, head="cls", name="encoder")(x, is_training)["logits"]])(images)
+
+    shapes = abstract_vit_parameters(hk.transform(wrapped), 6 * TINY.patch)
+    found = from_big_vision(make_big_vision_arrays(TINY, "cls", 5, GRID))
+    found = jax.tree.map(lambda value: np.asarray(value, dtype), found)
+    checkpoint = merge(found, shapes, "found")
+    (root,) = {module.removesuffix("/head") for module in shapes if module.endswith("/head")}
+    assert root != "ViT"
+    assert checkpoint.resized == (f"{root}/position_embedding",)
+    assert {leaf.dtype for leaf in jax.tree.leaves(checkpoint.params)} == {np.dtype("float32")}
+    exact = np.asarray(found["ViT"]["position_embedding"], np.float32)  # interpolated in float32
+    expected = resize_position_embedding(exact, (6, 6), with_class=True)
+    np.testing.assert_array_equal(checkpoint.params[root]["position_embedding"], expected)
+
+
+def test_the_origin_says_which_gelu(tmp_path):
+    arrays = make_big_vision_arrays(TINY, "gap", 5, GRID)
+    for path, config in (
+        (save(tmp_path / "timm.npz", to_timm(arrays, "gap")), dataclasses.replace(TINY, gelu="erf")),
+        (save(tmp_path / "jax.npz", arrays), TINY),
+    ):
+        assert f"(gelu {config.gelu}): " in load_checkpoint(path, initial("gap"), config=config).summary()
+        other = dataclasses.replace(TINY, gelu="tanh" if config.gelu == "erf" else "erf")
+        with pytest.raises(UserError, match=f"dataclasses.replace.config, gelu='{config.gelu}'"):
+            load_checkpoint(path, initial("gap"), config=other)
+
+
+@pytest.mark.parametrize("origin", ["timm", "big_vision"])
+def test_files_without_a_classifier_say_so(origin, tmp_path):
+    arrays = make_big_vision_arrays(TINY, "gap", 5, GRID)
+    state = to_timm(arrays, "gap") if origin == "timm" else arrays
+    path = save(tmp_path / "vit.npz", {key: value for key, value in state.items() if not key.startswith("head")})
+    with pytest.raises(UserError, match=r"vit.npz: it holds no classifier .*replace_head=True, or fine-tune it"):
+        load_checkpoint(path, initial("gap"))
+    assert load_checkpoint(path, initial("gap"), replace_head=True).left_over == ()
+
+
 def bilinear_1d(old, new):
     """Weights [new, old] that interpolate values at the centres of equal cells, constant beyond the outermost."""
     position = (np.arange(new) + 0.5) * old / new - 0.5
@@ -169,14 +210,14 @@ def test_a_smaller_grid_averages():
     assert np.abs(resized).max() < 0.1
 
 
-def test_parameters_that_need_no_interpolation_are_left_alone():
+def test_positions_are_interpolated_where_the_number_of_patches_alone_differs():
     for head in ("cls", "gap"):
         params = from_big_vision(make_big_vision_arrays(TINY, head, 5, GRID))
-        assert fit_positions(params, initial(head)) is params
-    other_head = initial("gap", side=5 * TINY.patch)
-    assert fit_positions(from_big_vision(make_big_vision_arrays(TINY, "cls", 5, GRID)), other_head)
-    nfnet = {"NFNet/~/linear": {"w": np.ones((3, 2))}}
-    assert fit_positions(nfnet, initial("gap")) is nfnet
+        assert fit(params, initial(head)).resized == ()
+        assert fit(params, initial(head, side=5 * TINY.patch)).resized == ("ViT/position_embedding",)
+        # One has a class token and the other has none: another network.
+        other = initial("gap" if head == "cls" else "cls", side=5 * TINY.patch)
+        assert fit(params, other, policy="partial").resized == ()
 
 
 @pytest.mark.parametrize(

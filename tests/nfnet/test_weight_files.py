@@ -19,9 +19,9 @@ import safetensors.numpy
 from support.tiny_runs import ROOT, environment
 
 from nfnet import UserError
-from nfnet.weights.load import convert, read_checkpoint
+from nfnet.weights.load import merge, read_checkpoint
+from nfnet.weights.origins import convert
 from nfnet.weights.pickles import read_pickle
-from nfnet.weights.vit import fit_positions
 
 WEIGHTS = np.random.default_rng(0).normal(size=(5, 32)).astype(np.float32)
 
@@ -126,6 +126,38 @@ PICKLES = {
     "nothing": b"",
     "no instruction": b"\xff\xfe",
 }
+
+
+def torch_pickle(protocol: int) -> bytes:
+    """Returns what torch.save wrote before its files were archives: a magic number, a version, then pickles."""
+    return b"".join(pickle.dumps(part, protocol) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))
+
+
+TORCH = {
+    **{f"before archives, protocol {protocol}": torch_pickle(protocol) for protocol in (0, 2, 4)},
+    "an archive": npz({"archive/data.pkl": b".", "archive/data/0": b"abcd"}),
+    "pickled tensors": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nq\x00.",
+    "a pickled model": b"\x80\x02ctorch\nFloatStorage\nq\x00.",
+}
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_files_of_pytorch_say_what_to_do(name: str, tmp_path) -> None:
+    assert "is a file of PyTorch" in (text := refusal(TORCH[name], tmp_path))
+    assert "safetensors.torch.save_file(model.state_dict()" in text
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8, np.bool_])
+def test_counters_and_indices_say_what_to_do(kind, tmp_path) -> None:
+    state = {"head.fc.bias": np.zeros(5, np.float32), "norm.num_batches_tracked": np.ones((), kind)}
+    for data in (
+        safetensors.numpy.save(state),
+        pickle.dumps({"m": state}),
+        npz({f"{key}.npy": npy(value) for key, value in state.items()}),
+    ):
+        text = refusal(data, tmp_path)
+        assert "norm.num_batches_tracked is of type" in text
+        assert "whole numbers are counters or indices" in text
 
 
 def test_an_array_named_again_and_again_is_no_free_lunch(tmp_path) -> None:
@@ -279,7 +311,7 @@ def test_odd_shapes_of_vision_transformers(state, shape) -> None:
     convert(state)
     for key in state:
         with contextlib.suppress(UserError):
-            found = convert({**state, key: np.zeros(shape, np.float32)}, "weights")
+            found = convert({**state, key: np.zeros(shape, np.float32)}, "weights")[0]
             assert all(isinstance(value, np.ndarray) for group in found.values() for value in group.values())
 
 
@@ -288,8 +320,9 @@ def test_odd_shapes_of_vision_transformers(state, shape) -> None:
 def test_positions_of_odd_shapes_are_refused(shape, with_class: bool) -> None:
     token = {"cls_token": np.zeros((1, 1, 4))} if with_class else {}
     initial = {"ViT": {"position_embedding": np.zeros((1, 16 + with_class, 4)), **token}}
-    with pytest.raises(UserError, match="position embedding has shape"):
-        fit_positions({"ViT": {"position_embedding": np.broadcast_to(np.float32(0), shape), **token}}, initial)
+    found = {"ViT": {"position_embedding": np.broadcast_to(np.float32(0), shape), **token}}
+    with pytest.raises(UserError, match="ViT/position_embedding has shape"):
+        merge(found, initial, "found")
 
 
 def test_a_header_that_says_its_shape_twice(tmp_path) -> None:

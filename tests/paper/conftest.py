@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from paper.results import DATA, Results, load
+from paper.provenance import DATA
+from paper.results import Results, load
 from paper.study import Study
 
 

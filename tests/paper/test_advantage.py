@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paper.advantage import CONVERSIONS, Advantage, Scenario, best_within, interpolated_within
 from paper.claims import evaluate, load_claims
-from paper.laws import frontier_mask
+from paper.fits.laws import frontier_mask
 from paper.study import Study
+from paper.vits.advantage import CONVERSIONS, Advantage, Scenario, best_within, interpolated_within
 
 positive = st.floats(0.1, 1e6, allow_nan=False)
 runs_of = st.lists(st.tuples(positive, st.floats(1, 60)), min_size=1, max_size=30)

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nfnet.cost.nfnet import variant_cost
+from nfnet.cost.cost import network_cost
 from paper.checks import architecture
-from paper.claims import Verdict, evaluate, load_claims
-from paper.clipping import clipping
+from paper.claims import evaluate, load_claims
+from paper.experiments.clipping import clipping
+from paper.experiments.propagation import propagation
 from paper.family import family_parts, imagenet_variants
-from paper.propagation import propagation
 from paper.study import Study
+from paper.verdicts import Verdict
 
 
 def outcome(study, claim_id):
@@ -101,7 +102,7 @@ def test_parts_sum_up_to_every_variant():
     totals = parts.groupby(["variant", "plus_width"])[["parameters", "macs"]].sum()
     assert len(totals) == 24
     for (variant, plus_width), row in totals.iterrows():
-        cost = variant_cost(variant, 224, plus_width=plus_width)
+        cost = network_cost(variant, 224, plus_width=plus_width)
         assert (row.parameters, row.macs) == (cost.parameters, cost.macs)
 
 

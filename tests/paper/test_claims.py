@@ -8,9 +8,10 @@ import pytest
 
 from nfnet.errors import UserError
 from paper import claims
-from paper.claims import CLAIMS, Claim, Verdict, disagreements, evaluate, format_summary, load_claims, verdict
-from paper.consistency import CHECKS, rounded_readings
+from paper.checks.consistency import CHECKS, rounded_readings
+from paper.claims import CLAIMS, disagreements, evaluate, format_summary, load_claims
 from paper.study import Study
+from paper.verdicts import Claim, Verdict, verdict
 
 
 @pytest.fixture(scope="module")

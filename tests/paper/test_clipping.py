@@ -6,10 +6,11 @@ import optax
 import pytest
 
 from nfnet import NFNet
-from nfnet.optim.agc_sgd import agc_sgd, is_clipped
-from paper import clipping as module
-from paper.clipping import CLIPPING, EPS, LEARNING_RATE, clip, clipping, gratings, unit_norms, update
-from paper.experiment import compiled, initial_parameters
+from nfnet.optim.masks import is_clipped
+from nfnet.optim.sgd import agc_sgd
+from paper.experiments import clipping as module
+from paper.experiments.clipping import CLIPPING, EPS, LEARNING_RATE, clip, clipping, gratings, unit_norms, update
+from paper.experiments.networks import compiled, initial_parameters
 
 
 @pytest.fixture(scope="module")

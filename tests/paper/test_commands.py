@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from nfnet.errors import UserError
-from paper import claims, tables
+from paper import claims
 from paper.commands import GONE, require_writable
 from paper.study import Study
+from paper.tables import __main__ as tables
 
 
 def unread(*arguments: str) -> tuple[int, str]:

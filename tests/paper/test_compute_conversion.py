@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from paper.compute import (
+from paper.provenance.description import DataError
+from paper.vits.conversion import (
     COMPARABLE_RATE,
     FINETUNING_IMAGES,
     anchors,
@@ -16,7 +17,6 @@ from paper.compute import (
     relative_rates,
     sweep,
 )
-from paper.datapackage import DataError
 
 
 @pytest.fixture(scope="module")

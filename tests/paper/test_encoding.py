@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from jaxtyping import Float
 
-from paper.encoding import DecodingError, decode, encode
+from paper.keeping.encoding import DecodingError, decode, encode
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, special
 
-from paper.fitting import Estimate, aicc, estimate, huber, least_squares, resample_weights, weighted_line
+from paper.fits.fitting import Estimate, aicc, estimate, least_squares, resample_weights, weighted_line
 
 
 def exponential(x):
@@ -54,15 +54,6 @@ def test_resamples_draw_as_many_points_as_there_are():
     assert abs((weights == 0).mean() - (1 - 1 / 24) ** 24) < 0.01
 
 
-@given(residual=st.floats(-10, 10), delta=st.floats(1e-3, 5))
-def test_huber_is_scipys(residual, delta):
-    np.testing.assert_allclose(huber(np.array(residual), delta), special.huber(delta, residual), rtol=1e-12, atol=1e-15)
-
-
-def test_huber_without_bound_is_half_the_square():
-    np.testing.assert_allclose(huber(np.array([-3.0, 0.5]), np.inf), [4.5, 0.125])
-
-
 @pytest.mark.parametrize("delta", [np.inf, 0.02])
 def test_least_squares_equals_scipy_in_every_lane(delta):
     rng = np.random.default_rng(1)
@@ -75,7 +66,10 @@ def test_least_squares_equals_scipy_in_every_lane(delta):
     for lane in range(20):
 
         def objective(t, lane=lane):
-            return float((weights[lane] * huber(target - model(t[None], np.zeros(1, int))[0][0], delta)).sum()) * 1e4
+            return (
+                float((weights[lane] * special.huber(delta, target - model(t[None], np.zeros(1, int))[0][0])).sum())
+                * 1e4
+            )
 
         found = optimize.minimize(objective, theta[lane], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-12})
         assert loss[lane] * 1e4 <= found.fun * (1 + 1e-6)

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from paper.learning_rate import in_paper_order, in_random_orders, optima_table
+from paper.fits.learning_rate import in_paper_order, in_random_orders, optima_table
 
 
 def figure3(rates: dict[str, list[float]]) -> pd.DataFrame:

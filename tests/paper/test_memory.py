@@ -11,9 +11,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from paper import family, laws, memory
-from paper.encoding import DecodingError, encode
-from paper.memory import is_kept, remembered, remembering
+from paper import family
+from paper.fits import laws
+from paper.keeping import memory
+from paper.keeping.encoding import DecodingError, encode
+from paper.keeping.memory import is_kept, remembered, remembering
 
 CALLS: list[float] = []
 

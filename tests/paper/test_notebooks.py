@@ -51,7 +51,7 @@ def test_tell_fails_when_a_verdict_differs(study, monkeypatch):
     from dataclasses import replace
 
     from paper import claims
-    from paper.claims import Verdict
+    from paper.verdicts import Verdict
 
     altered = [replace(c, verdict=Verdict.FAILS) if c.id == "loss-falls" else c for c in load_claims()]
     monkeypatch.setattr(claims, "load_claims", lambda: altered)

@@ -9,10 +9,9 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from nfnet import VARIANTS, NFNet, NFNetConfig
-from nfnet.models.layers import scaled_activation
-from nfnet.models.nfnet import BlockConfig, NFBlock
-from paper.experiment import compiled, initial_parameters
-from paper.propagation import (
+from nfnet.models.activations import scaled_activation
+from paper.experiments.networks import compiled, initial_parameters
+from paper.experiments.propagation import (
     INPUTS,
     NETWORK,
     expected_variance,
@@ -105,13 +104,14 @@ def test_scaling_orders_agree_with_integration():
 
 
 def test_parameters_are_drawn_as_the_networks_draw_them():
-    block = BlockConfig(32, 64, bottleneck=32, groups=2, se_hidden=32, stride=2)
-    config = NFNetConfig(widths=(32, 64), depths=(1, 1), strides=(1, 2), group_width=16)
+    config = NFNetConfig(
+        widths=(64,), depths=(1,), strides=(2,), group_width=16, stem_widths=(32,), stem_strides=(2, 1)
+    )
 
     def network(x):
-        return NFNet(10, config).head(NFBlock(block)(x, False), False)
+        return NFNet(10, config)(x, False)["logits"]
 
-    x = np.zeros((1, 8, 8, 32), np.float32)
+    x = np.zeros((1, 16, 16, 3), np.float32)
     mine = initial_parameters(network, x, np.random.default_rng(0))
     theirs = jax.device_get(compiled(hk.transform(network).init)(jax.random.key(0), x))
     assert {m: set(group) for m, group in mine.items()} == {m: set(group) for m, group in theirs.items()}

@@ -14,8 +14,10 @@ import frictionless
 import numpy as np
 import pytest
 
-from paper import datapackage, results
-from paper.datapackage import DataError, half_width, read_package, read_resource, rehash, resource_of
+from paper import results
+from paper.provenance import DATA
+from paper.provenance.description import DataError, field_of, half_width, read_package, resource_of
+from paper.provenance.resources import read_resource, rehash
 
 
 def spoil(data: Path, file: str, old: str, new: str) -> None:
@@ -50,12 +52,12 @@ def test_package_is_valid_for_frictionless():
 
 
 def results_path(name: str) -> Path:
-    return results.DATA / name
+    return DATA / name
 
 
 def test_every_field_has_description_and_numbers_have_unit_and_uncertainty():
-    package = read_package(results.DATA)
-    files = {path.name for path in results.DATA.glob("*.csv")}
+    package = read_package(DATA)
+    files = {path.name for path in DATA.glob("*.csv")}
     assert files == {resource["path"] for resource in package["resources"]}
     for resource in package["resources"]:
         assert resource["sources"]
@@ -126,7 +128,7 @@ def test_unknown_names(results):
     with pytest.raises(DataError, match="no resource 'figure9'"):
         resource_of(results.package, "figure9")
     with pytest.raises(DataError, match="no field 'loss'"):
-        datapackage.field_of(resource_of(results.package, "smith2023-figure2"), "loss")
+        field_of(resource_of(results.package, "smith2023-figure2"), "loss")
 
 
 def test_rehash_records_valid_changes_only(data):

@@ -5,14 +5,13 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import optimize
+from scipy import optimize, special
 
-from paper.curves import roughness, smooth_curves
-from paper.fitting import huber
-from paper.laws import Points, PowerLaw, SaturatingLaw, frontier_mask
-from paper.optimum import isocompute_optima
-from paper.scaling import ScalingFits
-from paper.surface import HUBER_DELTA, fit_surface
+from paper.fits.curves import roughness, smooth_curves
+from paper.fits.laws import Points, PowerLaw, SaturatingLaw, frontier_mask
+from paper.fits.optimum import isocompute_optima
+from paper.fits.scaling import ScalingFits
+from paper.fits.surface import HUBER_DELTA, fit_surface
 
 
 def exact_points(compute, value, resamples=50):
@@ -105,7 +104,7 @@ def test_resampled_surfaces_are_minima(study):
     surface = fits.surface
     assert surface.starts_at_optimum > 0.5
     residual = np.log(runs.jft4b_val_loss) - np.log(surface.predict(runs.parameters, runs.images))
-    assert huber(residual.to_numpy(), HUBER_DELTA).sum() == pytest.approx(surface.objective, rel=1e-6)
+    assert special.huber(HUBER_DELTA, residual).sum() == pytest.approx(surface.objective, rel=1e-6)
 
     def objective(theta):
         log_e, log_a, alpha, log_b, beta = theta
@@ -115,7 +114,7 @@ def test_resampled_surfaces_are_minima(study):
             log_b - beta * np.log(runs.images),
         ]
         residual = np.log(runs.jft4b_val_loss) - np.logaddexp(np.logaddexp(terms[0], terms[1]), terms[2])
-        return huber(residual.to_numpy(), HUBER_DELTA).sum() * 1e6
+        return special.huber(HUBER_DELTA, residual).sum() * 1e6
 
     start = np.array(
         [

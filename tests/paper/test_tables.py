@@ -5,8 +5,8 @@ import io
 import pandas as pd
 import pytest
 
-from paper import tables
-from paper.tables import TABLES, compose, write_all
+from paper.tables import TABLES, Table, compose, write_all
+from paper.tables.__main__ import main
 
 
 @pytest.mark.parametrize("name", list(TABLES))
@@ -23,7 +23,7 @@ def test_csv_holds_unrounded_values_and_text_formats_hold_every_row(study, name)
 
 
 def test_runs_name_file_and_line_of_each_number(study, results):
-    from paper.results import DATA
+    from paper.provenance import DATA
 
     frame = TABLES["runs"](study).frame
     assert len(frame) == 36
@@ -39,7 +39,7 @@ def test_runs_name_file_and_line_of_each_number(study, results):
 
 
 def test_vit_sweep_holds_each_run_with_its_line(study):
-    from paper.results import DATA
+    from paper.provenance import DATA
 
     frame = TABLES["vit_sweep"](study).frame
     assert len(frame) == 260
@@ -81,7 +81,7 @@ def test_fits_cover_every_estimate_with_ordered_intervals(study):
 
 
 def test_latex_escapes_and_markdown_pipes():
-    table = tables.Table("t", "Caption.", pd.DataFrame({"a": ["50% & |x|"]}), {"a": "A"})
+    table = Table("t", "Caption.", pd.DataFrame({"a": ["50% & |x|"]}), {"a": "A"})
     assert r"50\% \& " in table.latex()
     assert r"\|x\|" in table.markdown()
 
@@ -93,10 +93,10 @@ def test_write_all_twice_is_identical_and_bad_data_leaves_files(loaded, tmp_path
     assert write_all(compose(loaded), tmp_path / "tables") == paths
     assert {path: path.read_bytes() for path in paths} == before
     (data / "smith2023_figure1.csv").write_text("model\n")
-    assert tables.main(["--data", str(data), "--out", str(tmp_path / "tables")]) == 2
+    assert main(["--data", str(data), "--out", str(tmp_path / "tables")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert {path: path.read_bytes() for path in paths} == before
     blocked = tmp_path / "file"
     blocked.write_text("")
-    assert tables.main(["--out", str(blocked)]) == 2
+    assert main(["--out", str(blocked)]) == 2
     assert "cannot be written" in capsys.readouterr().err

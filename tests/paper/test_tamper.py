@@ -2,7 +2,7 @@
 
 from paper import tamper
 from paper.claims import load_claims
-from paper.results import DATA
+from paper.provenance import DATA
 from paper.tamper import (
     SHARE,
     alterations,

@@ -1,9 +1,14 @@
-"""Imports run one way: notebooks, figures, paper, nfnet. No command line loads JAX to say how it is used."""
+"""Imports run one way: between layers, between the rooms of a package, between modules; and JAX's own stay in kernels.
+
+No command line loads JAX to say how it is used.
+"""
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import nbformat
@@ -13,19 +18,65 @@ ROOT = Path(__file__).parents[2]
 LAYERS = ("nfnet", "paper", "figures", "notebooks")  # each may import those before it
 NOT_SHIPPED = {"tests", "support", "tools", "benchmarks"}
 # Notebooks tell about logged results; what trains is for command lines.
-TRAINING = {"train", "finetune", "evaluate", "study", "training", "data", "configs"}
+TRAINING = {"train", "finetune", "evaluate", "study", "training", "studies", "data", "configs"}
+# Each room of a package, and those that it may import beside its own modules and what these may import. Modules that
+# lie in no folder are named; every other room is a folder.
+ROOMS: Mapping[str, Mapping[str, set[str]]] = {
+    "nfnet": {
+        "base": set(),
+        "kernels": {"base"},
+        "models": {"kernels"},
+        "cost": {"models"},
+        "optim": {"models"},
+        "weights": {"models"},
+        "data": {"base"},
+        "training": {"cost", "optim", "weights", "data"},
+        "studies": {"training"},
+        "configs": {"models"},
+        "commands": {"studies", "configs"},
+    },
+    "paper": {
+        "base": set(),
+        "keeping": set(),
+        "provenance": set(),
+        "results": {"base", "provenance"},
+        "family": {"results", "keeping"},
+        "fits": {"family"},
+        "vits": {"fits"},
+        "experiments": {"keeping"},
+        "study": {"vits"},
+        "checks": {"study", "experiments"},
+        "claims": {"checks"},
+        "tables": {"claims"},
+        "tamper": {"claims"},
+    },
+}
+NAMED = {
+    "nfnet": {
+        "base": {"errors", "ranges", "files", "garbage", "interpreter"},
+        "commands": {"train", "finetune", "evaluate", "study", "describe", ""},  # "": what `from nfnet import` gives
+    },
+    "paper": {
+        "base": {"commands", "files", "verdicts", "benchmarks", ""},
+        "results": {"results"},
+        "family": {"family"},
+        "study": {"study"},
+        "claims": {"claims"},
+        "tamper": {"tamper"},
+    },
+}
 
 
-def imported(source: str, module: str, is_package: bool = False) -> set[str]:
+def imported(source: str | ast.AST, module: str, is_package: bool = False) -> set[str]:
     """Full names of all that a source imports, at any depth, by statement or by `import_module` of a literal.
 
     Args:
-        source: Python text.
+        source: Python text, or its tree.
         module: the full name of its module, which relative imports start from.
         is_package: whether the module is a package's `__init__`.
     """
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(ast.parse(source) if isinstance(source, str) else source):
         match node:
             case ast.Import(names=names):
                 found |= {alias.name for alias in names}
@@ -41,6 +92,103 @@ def imported(source: str, module: str, is_package: bool = False) -> set[str]:
             ):
                 found.add(name)
     return found
+
+
+def graph(sources: Mapping[str, tuple[str, bool]]) -> dict[str, set[str]]:
+    """Which modules of a package each module imports when it runs, be it inside a function.
+
+    Args:
+        sources: text of each module by full name, and whether it is a package's `__init__`.
+    """
+    edges: dict[str, set[str]] = {}
+    for module, (source, is_package) in sources.items():
+        tree = WithoutTypes().visit(ast.parse(source))
+        names = imported(tree, module, is_package)
+        found = {next((name for name in prefixes(name) if name in sources), module) for name in names}
+        for start in open_ended(tree):
+            found |= {name for name in sources if name.rpartition(".")[0] == start}
+        edges[module] = found - {module}
+    return edges
+
+
+class WithoutTypes(ast.NodeTransformer):
+    """Leaves out what is imported for annotations alone."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        """Drops `if TYPE_CHECKING`."""
+        return ast.Pass() if ast.unparse(node.test).endswith("TYPE_CHECKING") else self.generic_visit(node)
+
+
+def prefixes(name: str) -> Iterator[str]:
+    """A dotted name, then without its last part, and so on."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+
+
+def open_ended(tree: ast.AST) -> Iterator[str]:
+    """Packages of which any module may be imported, as by `import_module(f"paper.checks.{name}")`."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(attr="import_module") | ast.Name(id="import_module"),
+                args=[ast.JoinedStr(values=[ast.Constant(value=str(start)), *_]), *_],
+            ):
+                yield start.removesuffix(".")
+
+
+def circle(edges: Mapping[str, set[str]]) -> list[str]:
+    """Modules that import one another in a circle, in order; empty where there is none."""
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+@cache
+def graph_of(package: str) -> dict[str, set[str]]:
+    """The `graph` of a package of this project."""
+    return graph(
+        {
+            name: (path.read_text(encoding="utf-8"), path.stem == "__init__")
+            for layer, name, path in modules()
+            if layer == package
+        }
+    )
+
+
+def room_of(name: str) -> str:
+    """The room of a module, by its full name.
+
+    Raises:
+        LookupError: a module that ROOMS and NAMED do not place.
+    """
+    package, _, rest = name.partition(".")
+    first = rest.partition(".")[0]
+    rooms = [room for room, names in NAMED[package].items() if first in names]
+    rooms += [first] if first in ROOMS[package] and not rooms else []
+    if not rooms:
+        raise LookupError(f"{name} lies in no room of {package}: add it to the table")
+    return rooms[0]
+
+
+def within_reach(package: str, room: str) -> set[str]:
+    """A room and all that it may import."""
+    return {room}.union(*(within_reach(package, below) for below in ROOMS[package][room]))
+
+
+def internals(source: str, module: str) -> set[str]:
+    """What a source uses of JAX's parts for new primitives and their rules, but for jaxprs' types in `nfnet.cost`."""
+    found = {
+        name
+        for name in imported(source, module)
+        if name.startswith(("jax.interpreters", "jax.extend", "jax._src")) or name.endswith(".SymbolicZero")
+    }
+    if module.startswith("nfnet.cost."):
+        found = {name for name in found if not name.startswith("jax.extend.core") or name.endswith(".Primitive")}
+    attributes = {node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+    return found | attributes & {"Primitive", "SymbolicZero", "interpreters", "_src"}
 
 
 def forbidden(names: set[str], layer: str) -> set[str]:
@@ -74,6 +222,95 @@ def test_packages_import_downwards() -> None:
         if (found := forbidden(imported(path.read_text(encoding="utf-8"), name, path.stem == "__init__"), layer))
     }
     assert not wrong
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_modules_import_in_no_circle(package: str) -> None:
+    assert circle(graph_of(package)) == []
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_rooms_import_one_way(package: str) -> None:
+    wrong = {
+        module: sorted(name for name in names if room_of(name) not in within_reach(package, room_of(module)))
+        for module, names in graph_of(package).items()
+    }
+    assert not {module: names for module, names in wrong.items() if names}
+
+
+def test_new_primitives_are_made_in_kernels_alone() -> None:
+    wrong = {
+        name: found
+        for _, name, path in modules()
+        if not name.startswith("nfnet.kernels.") and (found := internals(path.read_text(encoding="utf-8"), name))
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("source", "module"),
+    [
+        ("from jax.interpreters import ad", "nfnet.models.layers"),
+        ("import jax.interpreters.mlir", "nfnet.models.layers"),
+        ("import jax\njax.interpreters.ad.primitive_jvps", "nfnet.models.layers"),
+        ("def f():\n    from jax.extend.core import Primitive", "nfnet.training.step"),
+        ("from jax.extend.core import Primitive", "nfnet.cost.counter"),
+        ("from jax.extend import core\ncore.Primitive('p')", "nfnet.cost.counter"),
+        ("from jax.custom_derivatives import SymbolicZero", "paper.family"),
+    ],
+)
+def test_new_primitives_are_seen(source: str, module: str) -> None:
+    assert internals(source, module)
+
+
+def test_types_of_jaxprs_are_for_counting() -> None:
+    source = "from jax.extend import core\ndef f(jaxpr: core.Jaxpr): ...\nfrom jax.extend.core import Literal"
+    assert not internals(source, "nfnet.cost.counter")
+    assert internals(source, "nfnet.models.layers")
+
+
+@pytest.mark.parametrize(
+    "b",
+    [
+        "import p.a",
+        "from p import a",
+        "from .a import x",
+        "def f():\n    from p.a import x",
+        "from importlib import import_module\nimport_module('p.a')",
+        "import importlib\ndef f(n):\n    importlib.import_module(f'p.{n}')",
+    ],
+)
+def test_a_circle_is_seen(b: str) -> None:
+    found = circle(graph({"p": ("", True), "p.a": ("from p.b import y", False), "p.b": (b, False)}))
+    assert set(found) == {"p.a", "p.b"}
+
+
+def test_no_circle_is_seen_where_types_alone_are_imported() -> None:
+    types = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p.a import x"
+    assert circle(graph({"p": ("", True), "p.a": ("from p.b import y", False), "p.b": (types, False)})) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "other", "expected"),
+    [
+        ("nfnet.models.vit", "nfnet.kernels.conv", True),
+        ("nfnet.models.vit", "nfnet.errors", True),
+        ("nfnet.kernels.conv", "nfnet.models.vit", False),
+        ("nfnet.data.pipeline", "nfnet.models.vit", False),
+        ("nfnet.optim.sgd", "nfnet.training.step", False),
+        ("nfnet.models.vit", "nfnet", False),
+        ("paper.fits.laws", "paper.keeping.memory", True),
+        ("paper.results", "paper.fits.laws", False),
+        ("paper.checks.vits", "paper.claims", False),
+    ],
+)
+def test_arrows_between_rooms(module: str, other: str, expected: bool) -> None:
+    assert (room_of(other) in within_reach(module.partition(".")[0], room_of(module))) is expected
+
+
+def test_every_room_is_told_of() -> None:
+    with pytest.raises(LookupError, match=r"paper\.new lies in no room"):
+        room_of("paper.new")
 
 
 def test_notebooks_import_no_training() -> None:

@@ -67,7 +67,7 @@ def test_storing_is_repeatable_and_hermetic(tmp_path: Path, monkeypatch: pytest.
 
     assert not store(path)
     assert path.read_text(encoding="utf-8") == nbformat.writes(notebook) + "\n"
-    assert not list(tmp_path.glob("*.tmp"))
+    assert [file.name for file in tmp_path.iterdir() if "question" in file.name] == [path.name]
 
 
 def test_failing_notebook_is_left_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

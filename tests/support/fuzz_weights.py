@@ -35,6 +35,7 @@ def archive(save, arrays) -> bytes:
 
 GOOD = [pickle.dumps(PARAMS, protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
 GOOD += [archive(save, arrays) for save in (np.savez, np.savez_compressed) for arrays in (STATE, VIT)]
+GOOD += [safetensors.numpy.save({f"module.{key}": value for key, value in STATE.items()})]
 GOOD += [safetensors.numpy.save(STATE), pickle.dumps({"m": {"w": np.ones(2, jnp.bfloat16)}})]
 OPCODES = [opcode.code.encode("latin1") for opcode in pickletools.opcodes]
 GLOBALS = [

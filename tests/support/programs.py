@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from nfnet import NFNet
-from nfnet.optim.agc_sgd import agc_sgd
+from nfnet.optim.sgd import agc_sgd
 from nfnet.training.sharding import make_mesh
 from nfnet.training.step import StepConfig, init_state, make_train_step
 

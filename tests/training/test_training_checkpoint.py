@@ -58,7 +58,7 @@ def test_round_trip_keeps_the_newest_and_the_best(tmp_path):
     assert again.latest_meta()["config"] == meta()["config"]
     again.close()
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["10", "15"]
-    best = load_parameters(tmp_path)  # the best is preferred
+    best = load_parameters(tmp_path, best=True)
     assert (best.folder.name, best.averaged) == ("10", True)
     assert same(best.params, jax.device_get(state(10).params))
     newest = load_parameters(tmp_path / "checkpoints", average=False)

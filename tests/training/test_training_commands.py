@@ -1,15 +1,20 @@
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from support.tiny_runs import CONFIG, ROOT, same, start, tiny, write_config
 
-from nfnet import evaluate, finetune, train
+from nfnet import UserError, evaluate, finetune, train
+from nfnet.training import initial
 from nfnet.training.checkpoint import load_parameters
+from nfnet.training.config import ModelConfig, RunConfig
 from nfnet.training.run_log import read_run_log
+from nfnet.weights.origins import RELEASED, TIMM_NFNET
 
 pytestmark = pytest.mark.usefixtures("cached")
 
@@ -64,7 +69,7 @@ def test_finetuning_at_another_resolution_starts_from_the_body(trained, config, 
     assert finetune.main(arguments) == 0
     err = capsys.readouterr().err
     assert "1 resized (ViT/position_embedding)" in err
-    assert "2 reset (ViT/head/w, ViT/head/b)" in err or "2 reset (ViT/~/head" in err
+    assert "2 reset (ViT/head/" in err
     before = load_parameters(trained).params
     after = load_parameters(tmp_path).params
     body = [module for module in before if "block_0" in module]
@@ -73,6 +78,112 @@ def test_finetuning_at_another_resolution_starts_from_the_body(trained, config, 
         for name in before[module]:
             np.testing.assert_allclose(after[module][name], before[module][name], atol=1e-4)
     assert after["ViT"]["position_embedding"].shape[1] == 16
+
+
+@pytest.fixture(scope="module")
+def timm_file(trained, tmp_path_factory):
+    """The trained network as timm would hold it, in half precision."""
+    state, folder = {}, tmp_path_factory.mktemp("timm")
+    names = {
+        "patch_embedding": "patch_embed.proj", "norm": "norm", "head": "head",
+        "block_0/attention_norm": "blocks.0.norm1", "block_0/attention/qkv": "blocks.0.attn.qkv",
+        "block_0/attention/out": "blocks.0.attn.proj", "block_0/mlp_norm": "blocks.0.norm2",
+        "block_0/mlp/hidden": "blocks.0.mlp.fc1", "block_0/mlp/out": "blocks.0.mlp.fc2",
+    }  # fmt: skip
+    params = load_parameters(trained).params
+    state["pos_embed"] = params.pop("ViT")["position_embedding"]
+    for module, group in params.items():
+        theirs = names[module.removeprefix("ViT/")]
+        weight, bias = (group[name] for name in (("w", "b") if "w" in group else ("scale", "offset")))
+        if theirs == "patch_embed.proj":
+            weight = weight.reshape(4, 4, 3, -1).transpose(3, 2, 0, 1)
+        state[f"{theirs}.weight"], state[f"{theirs}.bias"] = (weight.T if weight.ndim == 2 else weight), bias
+    path = str(folder / "timm.npz")
+    np.savez(path, **{key: value.astype(np.float16) for key, value in state.items()})
+    return path
+
+
+def test_weights_are_evaluated_and_finetuned_in_the_network_that_they_belong_to(
+    timm_file, trained, config, tmp_path, capsys
+):
+    told = f"{timm_file} is of timm's ViTs (gelu erf): the network is built so."
+    assert evaluate.main(["--config", config, "--checkpoint", timm_file, "--json"]) == 0
+    result = capsys.readouterr()
+    assert told in result.err
+    erf = "--config.model.shape.gelu=erf"
+    assert evaluate.main(["--config", config, "--checkpoint", timm_file, "--json", erf]) == 0
+    asked = capsys.readouterr()
+    assert told not in asked.err
+    assert asked.out == result.out
+    arguments = ["--config", config, "--init", timm_file, "--workdir", str(tmp_path), "--config.training.epochs=0.1"]
+    assert finetune.main([*arguments, "--config.data.image_size=16", "--config.data.evaluation_size=16"]) == 0
+    err = capsys.readouterr().err
+    assert told in err
+    assert "1 resized (ViT/position_embedding)" in err
+    # Whoever reads the run's checkpoint is told the same.
+    assert load_parameters(tmp_path).meta["config"]["model"]["shape"]["gelu"] == "erf"
+    arguments = ["--config", config, "--checkpoint", str(tmp_path), "--config.data.evaluation_size=16"]
+    assert evaluate.main(arguments) == 0
+    assert "is of this package (gelu erf): the network is built so." in capsys.readouterr().err
+    tanh = "--config.model.shape.gelu=tanh"
+    for command, source, rest in (
+        (evaluate, "--checkpoint", []),
+        (finetune, "--init", ["--workdir", str(tmp_path / "other")]),
+    ):
+        assert command.main(["--config", config, source, timm_file, tanh, *rest]) == 2
+        assert "is of timm's ViTs (gelu erf), but model.shape has gelu tanh" in capsys.readouterr().err
+    assert evaluate.main(["--config", config, "--checkpoint", trained, erf]) == 2
+    assert "is of this package (gelu tanh), but model.shape has gelu erf" in capsys.readouterr().err
+
+
+def test_the_origin_decides_gelu_and_floor_of_an_nfnet(capsys):
+    def adopted(origin, **shape):
+        config = RunConfig(model=ModelConfig(variant="F0", shape=shape))
+        return initial.adopt(initial.Initial({}, "file", origin), config).model.shape
+
+    theirs = {"activation": "gelu_erf", "floor": "add"}
+    assert adopted(TIMM_NFNET) == theirs
+    assert (
+        "file is of timm's NFNets (activation gelu_erf, floor add): the network is built so." in capsys.readouterr().err
+    )
+    assert adopted(TIMM_NFNET, **theirs, alpha=0.1) == {**theirs, "alpha": 0.1}
+    assert adopted(RELEASED) == {}
+    assert capsys.readouterr().err == ""
+    for origin, field, value in ((TIMM_NFNET, "floor", "clamp"), (RELEASED, "activation", "gelu_erf")):
+        with pytest.raises(UserError, match=f"model.shape has {field} {value}: leave that out"):
+            adopted(origin, **{field: value})
+
+
+def test_the_last_checkpoint_is_taken_unless_the_best_is_asked_for(trained, config, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    for command in (["--checkpoint", str(workdir)], ["--checkpoint", str(workdir / "checkpoints")]):
+        assert evaluate.main(["--config", config, *command]) == 0
+        assert f"{workdir}/checkpoints/23 " in capsys.readouterr().out
+    assert evaluate.main(["--config", config, "--checkpoint", str(workdir), "--best"]) == 0
+    assert f"{workdir}/best/23 " in capsys.readouterr().out
+    shutil.rmtree(workdir / "best")
+    for place in (workdir, workdir / "checkpoints" / "23", config):
+        assert evaluate.main(["--config", config, "--checkpoint", str(place), "--best"]) == 2
+        assert "No best checkpoint in" in capsys.readouterr().err
+
+
+def test_an_evaluation_batch_that_devices_cannot_share_is_told(trained, config, capsys, monkeypatch):
+    monkeypatch.setattr(initial, "make_mesh", lambda: SimpleNamespace(size=3))
+    assert evaluate.main(["--config", config, "--checkpoint", trained]) == 2
+    err = capsys.readouterr().err
+    assert "training.evaluation_batch_size is 64" in err
+    assert "number of devices, 3" in err
+
+
+def test_a_file_without_a_classifier_is_for_fine_tuning(timm_file, config, tmp_path, capsys):
+    with np.load(timm_file) as file:
+        np.savez(tmp_path / "headless.npz", **{key: file[key] for key in file if not key.startswith("head.")})
+    assert evaluate.main(["--config", config, "--checkpoint", str(tmp_path / "headless.npz")]) == 2
+    assert (
+        "cannot be evaluated: it holds no classifier (ViT/head/b is missing); fine-tune it first"
+        in capsys.readouterr().err
+    )
 
 
 def test_bad_input_is_one_sentence_and_exit_code_2(trained, config, tmp_path, capsys):

@@ -10,7 +10,7 @@ from nfnet.training.checkpoint import load_parameters
 from nfnet.training.loop import train
 from nfnet.training.run_log import read_run_log
 
-# Wide enough that FSDP really shards: the MLP's matrices have 2^14 values.
+# Wide enough that the state is really sharded: the MLP's matrices have 2^14 values.
 CONFIG = tiny(
     model={"shape": {"patch": 4, "width": 64, "depth": 1, "mlp_width": 256, "num_heads": 2, "resolution": 8}},
     data={"mixup_alpha": 1.0, "repeats": 2},
@@ -94,7 +94,7 @@ def test_sharded_parameters_and_a_change_of_devices(tmp_path, one_device, compil
     workdir = tmp_path / "sharded"
     with pytest.raises(Stop):
         train(CONFIG, workdir, on_batch=stop, visible=False)
-    finish(launch(workdir, compilation_cache, "--config.training.fsdp=4", devices=8))
+    finish(launch(workdir, compilation_cache, "--config.training.shard_state=4", devices=8))
     log = read_run_log(workdir / "log.jsonl")
     assert log.resumes == (4,)
     assert_close(results(workdir), one_device)

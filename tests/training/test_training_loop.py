@@ -1,21 +1,31 @@
 import dataclasses
+import importlib
 import json
 import os
+import re
 import shutil
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections import Counter
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from support.tiny_runs import same, tiny
+from PIL import Image
+from support.tiny_runs import ROOT, same, start, tiny, write_config
 
+from nfnet import train as command
 from nfnet.errors import UserError
 from nfnet.training import loop
 from nfnet.training.checkpoint import load_parameters
-from nfnet.training.environment import StopSignals, locked
+from nfnet.training.environment import StopSignals, cores_per_device, locked
 from nfnet.training.loop import train
+from nfnet.training.network import make_network
+from nfnet.training.run import assemble
 from nfnet.training.run_log import read_run_log
 
 pytestmark = pytest.mark.usefixtures("cached")
@@ -122,12 +132,28 @@ def interruptible():
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_a_second_signal_is_not_held_back():
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_is_not_held_back(first):
     with StopSignals() as signals:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert signals.received == signal.SIGINT
+        os.kill(os.getpid(), first)
+        assert signals.received == first
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_a_compilation_too(second):
+    """A long function of C, during which Python runs no handler, stands for the compiler."""
+    code = (
+        "import hashlib\nfrom nfnet.training.environment import StopSignals\nwith StopSignals():\n"
+        "    print('compiling', flush=True)\n    hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "compiling\n"
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)  # two of a kind that wait to be seen are one
+        process.send_signal(second)
+        assert process.wait(timeout=60) == 128 + second
 
 
 def test_a_finished_run_is_left_alone(uninterrupted):
@@ -136,6 +162,20 @@ def test_a_finished_run_is_left_alone(uninterrupted):
     outcome = train(tiny(), workdir, visible=False)
     assert (outcome.reason, outcome.step) == ("finished", STEPS)
     assert (workdir / "log.jsonl").read_bytes() == before
+
+
+def test_runs_of_earlier_versions_go_on(uninterrupted, tmp_path):
+    """Their settings have `fsdp` for `shard_state`; SGD did not look ahead; later settings are absent."""
+    workdir = tmp_path / "copy"
+    shutil.copytree(uninterrupted[0], workdir)
+    file = workdir / "checkpoints" / str(STEPS) / "meta" / "metadata"
+    meta = json.loads(file.read_text())
+    del meta["config"]["training"]["shard_state"], meta["config"]["optimiser"]["nesterov"], meta["digest"]
+    meta["config"]["training"]["fsdp"] = 1
+    file.write_text(json.dumps({**meta, "digests": None}))
+    assert train(tiny(optimiser={"nesterov": False}), workdir, visible=False).step == STEPS
+    with pytest.raises(UserError, match=r"optimiser.nesterov = False, but this one has True"):
+        train(tiny(), workdir, visible=False)
 
 
 def test_other_settings_are_refused_in_the_same_folder(uninterrupted):
@@ -214,7 +254,7 @@ def test_the_best_is_kept_and_tensorboard_written(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "evaluate", scripted)
     train(tiny(training={"evaluate_every": 8, "tensorboard": True}), tmp_path, visible=False)
     assert [p.name for p in (tmp_path / "best").iterdir()] == ["16"]
-    assert load_parameters(tmp_path).meta["held_out_loss"] == 1.0
+    assert load_parameters(tmp_path, best=True).meta["held_out_loss"] == 1.0
     assert [p.stat().st_size > 500 for p in (tmp_path / "tensorboard").iterdir()] == [True]
 
 
@@ -222,8 +262,144 @@ def test_progress_is_lines_off_a_terminal(tmp_path, capsys):
     train(tiny(), tmp_path)
     err = capsys.readouterr().err
     assert "23 steps on 1 x" in err
+    assert err.startswith("compiling the initialisation\n")
+    assert err.index("compiling the training step") < err.index("step 5/23") < err.index("compiling the evaluation")
     assert "step 5/23: epoch 0.22, loss " in err
     assert "held-out loss" in err
+
+
+def test_the_first_parameters_are_one_program(tmp_path, monkeypatch):
+    traced = []
+
+    def watched(config):
+        network = make_network(config)
+
+        def init(key, images):
+            traced.append(isinstance(images, jax.core.Tracer))
+            return network.init(key, images)
+
+        return dataclasses.replace(network, init=init)
+
+    def stop(params):
+        raise Killed
+
+    monkeypatch.setattr("nfnet.training.run.make_network", watched)
+    with pytest.raises(Killed):
+        train(tiny(), tmp_path, initial=stop, visible=False)
+    assert len(traced) > 1
+    assert all(traced)
+
+
+def test_core_hours_are_those_of_cores(tmp_path, monkeypatch):
+    assert [cores_per_device(f"TPU {kind}") for kind in ("v2", "v3", "v4", "v4 lite", "v5p", "v5 lite")] == [
+        1, 1, 2, 1, 2, 1,
+    ]  # fmt: skip
+    assert cores_per_device("NVIDIA H100 80GB HBM3") == 1
+    assert assemble(tiny(), tmp_path).cores == 1
+    monkeypatch.setattr("nfnet.training.run.cores_per_device", lambda kind: 2)
+    run = assemble(tiny(), tmp_path)
+    assert (run.cores, run.header().devices, run.header().cores_per_device) == (2, 1, 2)
+
+
+def image_folder(folder, garbage):
+    """Makes 80 images of two classes a split, every nth of which, by split, cannot be read."""
+    image = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
+    for split, every in garbage.items():
+        for index in range(80):
+            path = folder / split / "ab"[index % 2] / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if every and index % every == 0:
+                path.write_text("version https://git-lfs.github.com/spec/v1")
+            else:
+                image.save(path)
+    return {"source": "image_folder", "path": str(folder)}
+
+
+@pytest.mark.parametrize(
+    ("garbage", "message"),
+    [
+        ({"train": 1, "test": 0}, "none of the 64 images of a batch of .*train"),
+        ({"train": 5, "test": 0}, "16 of the 80 images of .*train.* could not be read, more than the share of 0.1"),
+        ({"train": 0, "test": 1}, "none of the 80 images of .*test"),
+        ({"train": 0, "test": 5}, "16 of the 80 images of .*test"),
+    ],
+)
+def test_nothing_is_computed_from_no_data(tmp_path, capsys, garbage, message):
+    data = image_folder(tmp_path / "images", garbage)
+    config = tiny(model={"num_classes": 2}, data=data, optimiser={"warmup_steps": 1}, training={"log_every": 1})
+    file = write_config(tmp_path / "config.py", config)
+    assert command.main(["--config", str(file), "--workdir", str(tmp_path / "run")]) == 2
+    assert re.search(f"error: {message}", capsys.readouterr().err.splitlines()[-1])
+    assert not list((tmp_path / "run" / "best").iterdir())
+
+
+def test_a_few_images_that_cannot_be_read_are_left_out(tmp_path):
+    data = image_folder(tmp_path / "images", {"train": 16, "test": 16})
+    config = tiny(model={"num_classes": 2}, data=data, optimiser={"warmup_steps": 1})
+    assert train(config, tmp_path / "run", visible=False).evaluation.examples == 75
+    assert read_run_log(tmp_path / "run" / "log.jsonl").metrics[-1].unreadable == 5
+
+
+def test_one_batch_without_images_ends_a_run(tmp_path):
+    """Also among readable ones, by whose means it would go unnoticed."""
+
+    def lose(step, batch):
+        if step == 2:
+            batch["weight"][:], batch["unreadable"][:] = 0, True
+
+    with pytest.raises(UserError, match="none of the 64 images of a batch of "):
+        train(tiny(), tmp_path, on_batch=lose, visible=False)
+    assert read_run_log(tmp_path / "log.jsonl").end == "unreadable"
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_sixty_four_bits_change_nothing(tmp_path, compilation_cache, monkeypatch):
+    """Parameters stay float32, and random numbers what they are."""
+    config = tiny(data={"mixup_alpha": 0.5, "cutmix_alpha": 1.0}, training={"epochs": 0.3, "accumulate": 2})
+    file = write_config(tmp_path / "config.py", config)
+    train(config, tmp_path / "32", visible=False)
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")
+    arguments = ["--config", str(file), "--workdir", str(tmp_path / "64")]
+    _, err = (process := start("nfnet.train", *arguments, cache=compilation_cache)).communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert same(final(tmp_path / "64"), final(tmp_path / "32"))
+
+
+def test_folders_of_other_machines_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    file = write_config(tmp_path / "config.py", tiny())
+    for address in ("gs://bucket/run", "s3://bucket/run", "hdfs:///run"):
+        assert command.main(["--config", str(file), "--workdir", address]) == 2
+        assert f"error: --workdir is {address}, but " in capsys.readouterr().err
+        with pytest.raises(UserError, match="--workdir is "):
+            train(tiny(), Path(address), visible=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.py"]
+
+
+def test_a_tilde_is_the_home(uninterrupted, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_config(tmp_path / "config.py", tiny())
+    shutil.copytree(uninterrupted[0], tmp_path / "run")
+    assert command.main(["--config", "~/config.py", "--workdir", "~/run"]) == 0
+    assert "finished after 23 steps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["train", "finetune", "evaluate", "study"])
+def test_missing_packages_are_one_sentence(tmp_path, monkeypatch, capsys, module):
+    file = str(write_config(tmp_path / "config.py", tiny()))
+    (tmp_path / "study.toml").write_text(
+        f'config = "{file}"\nworkdir = "{tmp_path}"\nmodels = ["S/16"]\nepochs = [1]\nlearning_rates = {{centre = 1}}'
+    )
+    needed = {"train": ["--workdir", "w"], "finetune": ["--workdir", "w", "--init", "i"]}
+    arguments = {**needed, "evaluate": ["--checkpoint", "c"]}.get(module)
+    arguments = ["--config", file, *arguments] if arguments else [str(tmp_path / "study.toml")]
+    monkeypatch.setitem(sys.modules, "ml_collections", None)
+    code = importlib.import_module(f"nfnet.{module}").main(arguments)
+    assert code == (1 if module == "study" else 2)
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first == (
+        "error: the package ml_collections is not installed: run `pip install -e '.[train]'` or `make .venv/.dev`."
+    )
 
 
 def test_signals_are_left_alone_in_threads():

@@ -1,6 +1,8 @@
+import json
 from collections import Counter
 from itertools import islice
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,9 +10,13 @@ from hypothesis import strategies as st
 
 from nfnet.data.arrays import ArraySource
 from nfnet.data.augment import Augmentation
-from nfnet.data.pipeline import Schedule, TrainBatches, evaluation_batches
-from nfnet.data.sources import UnreadableExampleError
+from nfnet.data.pipeline import Reading, Schedule, TrainBatches, evaluation_batches
+from nfnet.data.source import UnreadableExampleError
 from nfnet.errors import UserError
+from nfnet.training.config import DataConfig
+from nfnet.training.evaluation import Evaluation, evaluate
+from nfnet.training.sharding import make_mesh
+from nfnet.training.state import EvaluationSums
 
 PLAIN = Augmentation(4, "none", flip=False)
 RANDOM = Augmentation(4, "pad", padding=1)
@@ -22,7 +28,7 @@ def source(n: int) -> ArraySource:
 
 
 def stream(n: int, schedule: Schedule, augmentation: Augmentation = PLAIN, start: int = 0, **kwargs) -> list:
-    batches = TrainBatches(source(n), schedule, augmentation, **kwargs)
+    batches = TrainBatches(source(n), schedule, augmentation, Reading(**kwargs))
     batches.set_state({**batches.get_state(), "next_batch": start})
     result = list(batches)
     batches.close()
@@ -79,7 +85,7 @@ def test_interrupted_streams_are_the_same(stops):
     result: list = []
     state = None
     for stop in [*sorted(stops), schedule.steps]:
-        batches = TrainBatches(source(23), schedule, RANDOM, threads=1)
+        batches = TrainBatches(source(23), schedule, RANDOM, Reading(threads=1))
         if state is not None:
             batches.set_state(state)
         result += islice(batches, stop - len(result))
@@ -132,16 +138,24 @@ def test_jft_fits():
     assert batch["index"].max() > 2**31
 
 
-class Broken(ArraySource):
+class Unreadable(ArraySource):
+    """Images of which the first of each five, or all, cannot be read."""
+
+    every = 5
+
     def __getitem__(self, index: int):
-        if index % 5 == 0:
+        if index % self.every == 0:
             raise UnreadableExampleError(f"example {index} cannot be decoded")
         return super().__getitem__(index)
 
 
-def broken(n: int) -> Broken:
+class Pointers(Unreadable):
+    every = 1
+
+
+def broken(n: int) -> Unreadable:
     whole = source(n)
-    return Broken(whole.name, whole.class_names, whole.images, whole.labels)
+    return Unreadable(whole.name, whole.class_names, whole.images, whole.labels)
 
 
 def test_unreadable_examples_weigh_nothing_or_stop_the_run(caplog):
@@ -151,14 +165,14 @@ def test_unreadable_examples_weigh_nothing_or_stop_the_run(caplog):
     assert sum(int(b["unreadable"].sum()) for b in batches) == 4
     assert "example 5 cannot be decoded" in caplog.text
     with pytest.raises(UnreadableExampleError, match="cannot be decoded"):
-        list(TrainBatches(broken(20), schedule, PLAIN, unreadable="fatal"))
+        list(TrainBatches(broken(20), schedule, PLAIN, Reading(unreadable="fatal")))
     evaluated = list(evaluation_batches(broken(20), 8, 4, margin=0))
     assert sorted(seen(evaluated)) == [i for i in range(20) if i % 5]
 
 
 @pytest.mark.parametrize("hosts", [1, 2])
 def test_evaluation_sees_each_example_once_in_order(hosts):
-    parts = [list(evaluation_batches(source(21), 8, 4, margin=0, host=h, hosts=hosts)) for h in range(hosts)]
+    parts = [list(evaluation_batches(source(21), 8, 4, 0, Reading(h, hosts))) for h in range(hosts)]
     assert {len(part) for part in parts} == {3}
     assert sorted(i for part in parts for i in seen(part)) == list(range(21))
     if hosts == 1:
@@ -179,6 +193,56 @@ def test_foreign_states_are_refused():
             other.set_state(state)
 
 
+def test_states_belong_to_the_data_and_not_to_its_name():
+    schedule, data = Schedule(20, 1, 5), source(20)
+    state = json.loads(json.dumps(TrainBatches(data, schedule, PLAIN).get_state()))
+    moved = ArraySource("elsewhere", data.class_names, data.images, data.labels)
+    TrainBatches(moved, schedule, PLAIN).set_state({**state, "next_batch": 2})
+    for classes, images, labels in (
+        (("a", "c"), data.images, data.labels),
+        (data.class_names, data.images + 1, data.labels),
+        (data.class_names, data.images, data.labels[::-1]),
+    ):
+        changed = ArraySource(data.name, classes, images, labels)
+        with pytest.raises(UserError, match=r"data source 'sha256:\w+' and the run has 'sha256:\w+'.* of numbers/20"):
+            TrainBatches(changed, schedule, PLAIN).set_state(state)
+
+
+def test_states_of_early_checkpoints_name_the_data():
+    schedule = Schedule(20, 1, 5)
+    batches = TrainBatches(source(20), schedule, PLAIN)
+    state = batches.get_state()
+    batches.set_state({"next_batch": 2, "order": {**state["order"], "source": "numbers/20"}})
+    assert batches.next_batch == 2
+    with pytest.raises(UserError, match="data source 'numbers/21' and the run has 'numbers/20'"):
+        batches.set_state({"next_batch": 2, "order": {**state["order"], "source": "numbers/21"}})
+
+
+def count_images(params, sums, batch):
+    weight = batch["weight"].sum()
+    return EvaluationSums(sums.loss + 2 * weight, sums.correct + weight, sums.weight + weight)
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_an_evaluation_of_no_images_is_an_error(x64):
+    def of(kind, n, **settings):
+        data = DataConfig(evaluation_size=4, evaluation_margin=0, **settings)
+        whole = source(n)
+        split = kind("numbers/val", whole.class_names, whole.images, whole.labels)
+        return evaluate({}, count_images, split, data, 8, make_mesh())
+
+    with jax.enable_x64(x64):
+        assert of(ArraySource, 20) == Evaluation(2.0, 1.0, 20)
+        assert of(Unreadable, 20, unreadable_share=0.2) == Evaluation(2.0, 1.0, 16)
+        for split, n, settings, said in (
+            (Unreadable, 20, {}, r"4 of the 20 images of numbers/val could not be read, more than the share of 0.1"),
+            (Pointers, 20, {"unreadable_share": 1.0}, "none of the 20 images of numbers/val could be read"),
+            (ArraySource, 0, {}, "numbers/val has no images"),
+        ):
+            with pytest.raises(UserError, match=said):
+                of(split, n, **settings)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -195,8 +259,8 @@ def test_bad_schedules_are_told(arguments, message):
 
 def test_bad_shares_are_told():
     with pytest.raises(UserError, match="no multiple of the 3 hosts"):
-        next(TrainBatches(source(20), Schedule(20, 1, 4), PLAIN, hosts=3))
+        next(TrainBatches(source(20), Schedule(20, 1, 4), PLAIN, Reading(hosts=3)))
     with pytest.raises(UserError, match=r"data.unreadable.*'skip'"):
-        TrainBatches(source(20), Schedule(20, 1, 4), PLAIN, unreadable="skp")
+        Reading(unreadable="skp")
     with pytest.raises(UserError, match="has 20 examples, not the 21"):
         TrainBatches(source(20), Schedule(21, 1, 4), PLAIN)

@@ -66,6 +66,15 @@ def test_what_a_resumed_run_does_again_replaces_what_it_did(tmp_path):
     assert (read.resumes, read.end) == ((10,), "finished")
 
 
+def test_logs_of_earlier_versions_count_devices(tmp_path):
+    path = tmp_path / "log.jsonl"
+    write(path, 5)
+    first, *rest = path.read_bytes().splitlines(True)
+    former = {key: value for key, value in json.loads(first).items() if key != "cores_per_device"}
+    path.write_bytes(b"".join([json.dumps(former).encode() + b"\n", *rest]))
+    assert read_run_log(path).header.cores_per_device == 1
+
+
 def test_half_written_lines_are_refused_and_mended_by_resuming(tmp_path):
     path = tmp_path / "log.jsonl"
     write(path, 5, 10)

@@ -11,10 +11,11 @@ from support.tiny_runs import ROOT, tiny
 from nfnet.data.pipeline import Schedule
 from nfnet.errors import UserError
 from nfnet.optim.sam import ascend, ascent_rows, take_ascent_rows
-from nfnet.training import recipe
-from nfnet.training.config import load_config
+from nfnet.optim.settings import make_optimiser, make_schedule
+from nfnet.training.config_file import load_config
 from nfnet.training.losses import LOSSES, smooth_labels
-from nfnet.training.sharding import make_mesh, put_batch, state_sharding
+from nfnet.training.network import make_network, parameter_shapes
+from nfnet.training.sharding import check_batch_size, make_mesh, put_batch, state_sharding
 from nfnet.training.state import EvaluationSums
 from nfnet.training.step import StepConfig, init_state, make_evaluation_step, make_train_step
 
@@ -271,6 +272,18 @@ def test_sam_share_is_that_of_the_rows():
     assert PLAIN.ascent_share(2048) == 0.0
 
 
+def test_devices_are_arranged_by_jax():
+    mesh = make_mesh()
+    assert (mesh.axis_names, mesh.axis_types) == (("replica", "shard"), (jax.sharding.AxisType.Auto,) * 2)
+
+
+def test_batches_that_devices_cannot_share_are_told():
+    mesh = jax.sharding.AbstractMesh((2, 4), ("replica", "shard"))
+    check_batch_size(mesh, "batch_size", 64)
+    with pytest.raises(UserError, match=r"training.evaluation_batch_size is 12, but .* multiple of .*devices, 8"):
+        check_batch_size(mesh, "evaluation_batch_size", 12)
+
+
 def test_devices_must_fit():
     with pytest.raises(UserError, match="must divide the number of devices, 1"):
         make_mesh(2)
@@ -282,9 +295,9 @@ def test_nfnet_optimiser_and_forward_fit_the_step():
     config = load_config(f"{ROOT}/nfnet/configs/imagenet_finetune.py:F0")
     model = dataclasses.replace(config.model, shape={"depths": (1, 1, 1, 1)})
     config = dataclasses.replace(config, model=model, data=dataclasses.replace(config.data, image_size=64))
-    network = recipe.make_network(config.model)
-    optimiser = recipe.make_optimiser(config.optimiser, recipe.make_schedule(config.optimiser, 20_000, 100))
-    shapes = recipe.parameter_shapes(network, 64)
+    network = make_network(config.model)
+    optimiser = make_optimiser(config.optimiser, make_schedule(config.optimiser, 20_000, 100))
+    shapes = parameter_shapes(network, 64)
     state = jax.eval_shape(lambda p: init_state(p, optimiser, config.optimiser.ema_decay), shapes)
     step = make_train_step(network.forward, optimiser, StepConfig.of(config), make_mesh(), state)
     images = {

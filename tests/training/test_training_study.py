@@ -7,6 +7,7 @@ import pytest
 from support.tiny_runs import tiny, write_config
 
 from nfnet import study as command
+from nfnet import train
 from nfnet.errors import UserError
 from nfnet.studies.executors import in_process, slurm, subprocesses
 from nfnet.studies.sweep import (
@@ -168,16 +169,28 @@ def test_executors_pass_arguments_and_exit_codes(tmp_path, kind, monkeypatch):
             return handlers[-1]
 
         monkeypatch.setattr(logging, "FileHandler", handler)
-        assert slurm(tmp_path / "slurm", {"timeout_min": 1}, cluster="debug")(runs) == [2, 2]
+        assert slurm(train.main, tmp_path / "slurm", {"timeout_min": 1}, cluster="debug")(runs) == [2, 2]
         for opened in handlers:
             opened.close()
-    assert in_process(runs) == [2, 2]
+    assert in_process(train.main)(runs) == [2, 2]
+
+
+def test_folders_of_other_machines_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = write_study(tmp_path, workdir='"gs://bucket/runs"')
+    assert command.main([path]) == 2
+    assert "workdir is gs://bucket/runs, but gs:// is not read or written here" in capsys.readouterr().err
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["study.toml", "tiny.py"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_study(tmp_path, workdir='"~/runs"')
+    assert command.main(["~/study.toml", "--status"]) == 0
+    assert load_study(tmp_path / "study.toml").workdir == str(tmp_path / "runs")
 
 
 def test_slurm_is_told_to_be_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="Slurm cannot be used"):
-        slurm(tmp_path, {}, cluster="slurm")([["--config", "c", "--workdir", str(tmp_path)]])
+        slurm(train.main, tmp_path, {}, cluster="slurm")([["--config", "c", "--workdir", str(tmp_path)]])
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from nfnet.errors import UserError
 from nfnet.training.transfer import transfer
+from nfnet.weights.vit import resize_position_embedding
 
 
 def params(classes: int, value: float, **extra) -> dict:
@@ -34,6 +37,34 @@ def test_what_does_not_fit_is_told():
     assert (report.skipped, report.left_over) == (("more/w",), ("other/w",))
     with pytest.raises(UserError, match="another model"):
         transfer(fresh, {"x": {"y": np.ones(2)}}, partial=True)
+
+
+def test_more_than_the_network_needs_is_another_model():
+    with pytest.raises(UserError, match=r"another model .*no parameter other/w\).*--partial"):
+        transfer(params(5, 0.0), params(5, 1.0, other={"w": np.ones(2)}))
+
+
+def test_a_checkpoint_without_a_classifier_is_taken():
+    loaded = params(5, 1.0)
+    del loaded["NFNet/~/linear"]
+    _, report = transfer(params(5, 0.0), loaded)
+    assert len(report.loaded) == len(report.reset) == 2
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16, np.float64])
+def test_parameters_of_any_type_become_those_of_the_network(dtype):
+    loaded = jax.tree.map(lambda value: value.astype(dtype), params(7, 0.3))
+    positions = np.linspace(0, 1, 32).reshape(1, 4, 8).astype(dtype)
+    fresh = jax.tree.map(lambda value: value.astype(np.float32), params(5, 0.0))
+    result, report = transfer(
+        {**fresh, "ViT": {"position_embedding": np.zeros((1, 9, 8), np.float32)}},
+        {**loaded, "ViT": {"position_embedding": positions}},
+    )
+    assert report.resized == ("ViT/position_embedding",)
+    assert {leaf.dtype for leaf in jax.tree.leaves(result)} == {np.dtype("float32")}
+    assert (result["NFNet/~/stem_conv0"]["w"] == np.float32(dtype(0.3))).all()
+    expected = resize_position_embedding(positions.astype(np.float32), (3, 3))
+    np.testing.assert_array_equal(result["ViT"]["position_embedding"], expected)
 
 
 @pytest.mark.parametrize(("old", "new"), [(4, 9), (5, 10), (16, 4)])
