@@ -1,5 +1,6 @@
 """Weight standardization (Brock et al. 2021, arXiv 2102.06171, Section 3)."""
 
+from functools import partial
 from typing import Literal
 
 import jax
@@ -40,17 +41,58 @@ def standardize(
     if reader is not None:
         gain = late(gain, reader.operand if isinstance(reader, Deferred) else reader)
     # As a matrix: over several axes, the gradient's sums take XLA's CPU backend up to nine times as long.
-    rows = w.reshape(-1, w.shape[-1])
+    return _standardize(w.reshape(-1, w.shape[-1]), gain, floor).reshape(w.shape)
+
+
+def _centred(rows: Array, number: int, mean: Array | None = None) -> tuple[Array, Array]:
+    """Returns the rows less one of them, and the mean of that.
+
+    Sums of differences keep their digits where the mean is large beside the deviation. XLA would write down
+    differences from one row for all that read them; each reader takes another row, and none is written down.
+
+    Args:
+        rows: An array of fan-in by filters.
+        number: Of the row; the last one if there are not as many.
+        mean: Of the rows less the first one, if it is known.
+    """
+    row = rows[min(number, rows.shape[0] - 1)]
+    return rows - row, jnp.mean(rows - row, axis=0) if mean is None else mean + (rows[0] - row)
+
+
+def _moments(rows: Array, floor: VarianceFloor) -> tuple[Array, Array, Array]:
+    """Returns the mean of the rows less the first one, the variance * fan_in, and the scale that belongs to it."""
     fan_in = rows.shape[0]
-    # From a mean square, in one pass; about a value near the mean, or the difference would lose the digits of a mean
-    # that is large beside the deviation. The result does not depend on that value, nor does any derivative.
-    rows = rows - lax.stop_gradient(jnp.mean(rows[:8], axis=0))
-    mean = jnp.mean(rows, axis=0)
-    square = fan_in * (jnp.mean(rows * rows, axis=0) - mean * mean)
-    square = _at_least(square, 1e-4) if floor == "clamp" else _at_least(square, 0) + fan_in * 1e-5
-    scale = _rsqrt(square) * gain
-    # As scale and shift: rows - mean would be kept, a second copy of the weights, for both of its uses.
-    return (rows * scale - mean * scale).reshape(w.shape)
+    _, mean = _centred(rows, 0)
+    difference, its_mean = _centred(rows, 1, mean)
+    square = fan_in * (jnp.mean(difference * difference, axis=0) - its_mean * its_mean)
+    floored = jnp.where(square < 1e-4, 1e-4, square) if floor == "clamp" else jnp.maximum(square, 0) + fan_in * 1e-5
+    return mean, square, lax.rsqrt(floored)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _standardize(rows: Array, gain: Array, floor: VarianceFloor) -> Array:
+    mean, _, inverse = _moments(rows, floor)
+    difference, its_mean = _centred(rows, 2, mean)
+    scale = inverse * gain
+    return difference * scale - its_mean * scale
+
+
+@_standardize.defjvp
+def _standardize_jvp(
+    floor: VarianceFloor, primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    (rows, gain), (drows, dgain) = primals, tangents
+    mean, square, inverse = _moments(rows, floor)
+    difference, its_mean = _centred(rows, 2, mean)
+    scale = inverse * gain
+    value = difference * scale - its_mean * scale
+    dmean = jnp.mean(drows, axis=0)
+    dsquare = 2 * rows.shape[0] * (jnp.mean(difference * drows, axis=0) - its_mean * dmean)
+    if floor == "clamp":
+        dsquare = jnp.where(square < 1e-4, 0, dsquare)
+    dscale = inverse * dgain - 0.5 * inverse**3 * gain * dsquare
+    difference, its_mean = _centred(rows, 3, mean)
+    return value, drows * scale - dmean * scale + difference * dscale - its_mean * dscale
 
 
 def _plain(w: Array, gain: Array, floor: VarianceFloor) -> Array:
@@ -59,20 +101,3 @@ def _plain(w: Array, gain: Array, floor: VarianceFloor) -> Array:
     variance = jnp.var(w, axes)
     square = jnp.maximum(variance * fan_in, 1e-4) if floor == "clamp" else fan_in * (variance + 1e-5)
     return gain * (w - jnp.mean(w, axes)) * lax.rsqrt(square)
-
-
-def _at_least(x: Array, floor: float) -> Array:
-    """Returns the larger of both, like jnp.maximum, whose derivative halves where they are equal, a longer program."""
-    return jnp.where(x < floor, floor, x)
-
-
-@jax.custom_jvp
-def _rsqrt(x: Array) -> Array:
-    """Returns x^(-1/2), with a derivative computed from the result alone: what led to x is not computed again."""
-    return lax.rsqrt(x)
-
-
-@_rsqrt.defjvp
-def _rsqrt_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    y = _rsqrt(*primals)
-    return y, -0.5 * y * y * y * tangents[0]
