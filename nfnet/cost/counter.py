@@ -86,7 +86,8 @@ def parameter_shapes(function: Callable[[Array], Any], x: Any) -> Mapping[str, M
         function: Builds it and applies it, as would be given to `hk.transform`; draws no random numbers.
         x: What it is applied to; only shape and type matter.
     """
-    return jax.eval_shape(_blank_init(function), x)
+    with plain():
+        return jax.eval_shape(_blank_init(function), x)
 
 
 def _blank_init(function: Callable[[Array], Any]) -> Callable[[Array], hk.Params]:

@@ -41,7 +41,7 @@ def open_source(kind: str, path: str, split: str, classes: str = "") -> Source:
 
     Args:
         kind: a key of `SOURCES`.
-        path: folder of the data set, where `~` is the home folder; ignored by `digits`.
+        path: folder of the data set, where `~` is the home folder; ignored where `Opener.path` is false.
         split: "train" or the name of the held-out split ("test", "val", "validation").
         classes: a text file with the name of one class folder a line, in the order of the labels.
 

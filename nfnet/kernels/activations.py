@@ -19,7 +19,7 @@ def gelu_tanh(x: Float[Array, "*shape"], scale: float = 1.0) -> Float[Array, "*s
     float16 is computed in float32: its own range ends where the slope's parts do.
     """
     x = jnp.asarray(x)
-    if only_plain() or x.dtype == jnp.float64:  # the type of comparisons: rounded as in the released code
+    if only_plain() or x.dtype == jnp.float64:  # used to compare with the released code: rounded as there
         return scale * jax.nn.gelu(x, approximate=True)
     if x.dtype == jnp.float16:
         return _gelu_tanh(x.astype(jnp.float32), scale).astype(x.dtype)

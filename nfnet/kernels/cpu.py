@@ -3,9 +3,9 @@
 It computes grouped convolutions, and above all the gradients of their weights, up to 64 times slower than the same
 arithmetic group by group, and 1x1 convolutions slower than a matrix product.
 
-The library that it hands convolutions to keeps to one thread where few channels go in or come out, as in the stem; it
-declines those whose output is larger than their input, and these XLA computes with all threads. So where images keep
-their size, one row more than asked for is computed and dropped, in both directions. Where many channels meet,
+YNNPACK, the library that it hands convolutions to, keeps to one thread where few channels go in or come out, as in the
+stem; it declines those whose output is larger than their input, and these XLA computes with all threads. So where
+images keep their size, one row more than asked for is computed and dropped, in both directions. Where many channels meet,
 nfnet/kernels/winograd.py needs fewer multiplications; nfnet/kernels/patches.py has the gradient of other 3x3 filters.
 The gradient of few channels through a stride is computed apart for even and odd pixels; XLA would spread them among
 zeros and multiply those too. docs/performance.md has the measurements.

@@ -30,8 +30,8 @@ def standardize(
         floor: How a vanishing variance is kept from dividing by zero: "clamp" takes
             max(variance * fan_in, 1e-4), as the released code does; "add" takes fan_in * (variance + 1e-5),
             as timm's port does.
-        reader: The images that the filters are for. CPUs wait for them, or all filters would be standardized at the
-            start of a program, and kept.
+        reader: The images that the filters are for. On CPUs the filters are standardized only once these exist, or all
+            would be at the start of a program, and kept.
 
     Returns:
         gain * (w - mean) / sqrt(variance * fan_in), floored.

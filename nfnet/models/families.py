@@ -18,19 +18,20 @@ class Family:
     Attributes:
         name: As settings have it.
         title: As texts have it.
-        build: The module: takes the number of classes, a configuration, and by name dtype, remat, dropout_rate,
-            stochastic_depth_rate and `options`.
+        build: The module: takes the number of classes, a configuration, and by name dtype, remat, `options` and, unless
+            they are to be the variant's, dropout_rate and stochastic_depth_rate.
         config: Class of its configurations.
         variants: Configurations that have a name.
         find: Returns the configuration of a name (a configuration as it is); takes `readings` by name.
         parts: Yields what a network is made of; takes a configuration, the side of a square image, the number of
-            classes, and by name what matters of the module's own settings.
-        caption: Words on `readings` and `options` for a description of a variant.
-        first: Module of its first layer, by its name within the network: tells where in a tree of parameters it is.
+            classes, and by name those of `options` that change its cost.
+        caption: From a variant's name and, by name, its `readings` and `options`, what a description says of them.
+        first: Module of its first layer, by its name within the network, unlike that of any other family: tells where
+            in a tree of parameters the network is.
         classifier: Module of its classifier.
-        readings: Settings that tell what the name of a variant stands for.
-        options: Settings that its module has and others lack.
-        positions: Name of its position embedding [1, tokens, width], which depends on the size of images.
+        readings: Fields of a run's model settings that are passed to `find` with the name, such as plus_width.
+        options: Fields that are passed to `build`, and refused if set for a family that lacks them.
+        positions: Name of its position embedding [1, tokens, width], which alone depends on the size of images.
         class_token: Name of the token that comes before the patches in `positions`, where a network has it.
         memory_measured: Whether `nfnet.cost.cost.training_bytes` is known to hold for it.
     """

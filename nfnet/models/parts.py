@@ -12,7 +12,7 @@ class Part(NamedTuple):
     Attributes:
         stage: What it belongs to, such as "stem" or "stage 1".
         apply: Builds it and applies it: `apply(*settings, x)` within `hk.transform`, without random numbers.
-        settings: Parts of equal function, settings and input are traced once.
+        settings: Parts that are equal in these, in `apply` and in `shape` are traced once.
         shape: Of its input for one image.
         side: Of its output, in pixels or patches.
         blocks: Residual blocks that it stands for; 0 if it is none.

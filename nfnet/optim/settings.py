@@ -27,7 +27,8 @@ class Entry:
 
     Attributes:
         function: "module:name", imported when it is used.
-        reads: the settings that it takes as keyword arguments; a run may set no others that some entry reads.
+        reads: the settings that it takes as keyword arguments; a run that changes one which only other entries read is
+            refused.
         fixed: further keyword arguments.
     """
 

@@ -29,10 +29,10 @@ class ModelConfig:
     """The network.
 
     Attributes:
-        family: what kind of network it is.
-        variant: a name in `nfnet.models.nfnet.VARIANTS` or `nfnet.models.vit.VIT_VARIANTS`.
+        family: a key of `nfnet.models.families.FAMILIES`: nfnet or vit.
+        variant: the name of one of the family's variants.
         num_classes: classes of the data.
-        shape: fields of `NFNetConfig` or `ViTConfig` that differ from the variant, for networks of one's own.
+        shape: fields of the family's configuration that differ from the variant, for networks of one's own.
         plus_width: which reading of an NFNet '+' variant.
         stochastic_depth_rate: None keeps the variant's.
         dropout_rate: None keeps the variant's.
@@ -42,7 +42,7 @@ class ModelConfig:
         remat: recompute blocks in the backward pass to save memory.
     """
 
-    family: Literal["nfnet", "vit"] = "nfnet"
+    family: str = "nfnet"
     variant: str = "F0"
     num_classes: Annotated[int, CLASSES] = 1000
     shape: Mapping[str, Any] = field(default_factory=dict)
@@ -133,9 +133,9 @@ class TrainingConfig:
         epochs: images to process, in units of the training split; fractions are fine.
         batch_size: of all devices together.
         accumulate: parts that the batch is split into to save memory.
-        loss: "softmax" or "sigmoid".
+        loss: a key of `nfnet.training.losses.LOSSES`.
         label_smoothing: share of the label spread over all classes.
-        shard_state: devices that share the memory of parameters, average and optimiser state; a step gathers the first.
+        shard_state: devices that share the memory of parameters, average and optimiser state; steps gather parameters.
         evaluation_batch_size: of all devices together.
         evaluate_every: steps between evaluations; 0 evaluates at the end only.
         log_every: steps between two lines of the log.

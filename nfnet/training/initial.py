@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from nfnet.errors import UserError, printable
+from nfnet.models.families import FAMILIES
 from nfnet.training.checkpoint import REMEDY, load_parameters
 from nfnet.training.config import RunConfig
 from nfnet.training.evaluation import Evaluation, evaluate
@@ -22,7 +23,7 @@ from nfnet.training.step import StepConfig, make_evaluation_step
 from nfnet.training.stored import build
 from nfnet.weights.fit import fit
 from nfnet.weights.load import read_with_origin
-from nfnet.weights.origins import BIG_VISION, OURS, RELEASED, Origin, settings
+from nfnet.weights.origins import CHOICES, OURS, Origin, settings
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Initial:
 
 @dataclass(frozen=True)
 class _Made:
-    """What a run's checkpoint is read for, besides arrays."""
+    """The part of a checkpoint's metadata that is used: the run's settings."""
 
     config: Mapping[str, Mapping[str, Any]]
 
@@ -65,9 +66,10 @@ def read_initial(path: Path, *, average: bool = True, best: bool = False, allow_
 def _of_run(record: Mapping[str, Any], where: str) -> Origin:
     """Returns the origin of a run's parameters: what its settings chose."""
     model = build(_Made, record, where, REMEDY).config.get("model", {})
-    default = {"nfnet": RELEASED, "vit": BIG_VISION}.get(str(model.get("family")), OURS)
     shape = given if isinstance(given := model.get("shape"), Mapping) else {}
-    return replace(OURS, trained_with={key: shape.get(key, value) for key, value in default.trained_with.items()})
+    family = FAMILIES.get(str(model.get("family")))
+    chosen = [one for one in fields(family.config) if one.name in CHOICES] if family else []
+    return replace(OURS, trained_with={one.name: shape.get(one.name, one.default) for one in chosen})
 
 
 def adopt(loaded: Initial, config: RunConfig) -> RunConfig:

@@ -1,4 +1,4 @@
-"""Losses of single examples. Nothing here needs JAX until a loss is computed."""
+"""Losses of single examples. Nothing here needs JAX until a loss is computed: libraries are imported inside."""
 
 from __future__ import annotations
 

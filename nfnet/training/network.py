@@ -40,6 +40,8 @@ def network_shape(config: ModelConfig) -> Any:
     Raises:
         UserError: unknown variant or field, a setting that the family does not have, or a shape that is not possible.
     """
+    if config.family not in FAMILIES:
+        raise unknown_name("config.model.family", shown(config.family, quote=False), FAMILIES)
     family = FAMILIES[config.family]
     own = family.settings(config, ModelConfig, "model.")
     shape = family.find(config.variant, **{key: own[key] for key in family.readings})
@@ -56,12 +58,12 @@ def make_network(config: ModelConfig) -> Network:
     Raises:
         UserError: as `network_shape` does.
     """
-    family = FAMILIES[config.family]
+    shape, family = network_shape(config), FAMILIES[config.family]
     settings = {key: getattr(config, key) for key in ("dropout_rate", "stochastic_depth_rate", *family.options)}
     build = partial(
         family.build,
         config.num_classes,
-        network_shape(config),
+        shape,
         dtype=jnp.bfloat16 if config.bfloat16 else None,
         remat=config.remat,
         **{key: value for key, value in settings.items() if value is not None},

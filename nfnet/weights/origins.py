@@ -74,6 +74,8 @@ BIG_VISION = Origin("big_vision's ViTs", r"(.*/)?embedding/kernel", from_big_vis
 RELEASED = Origin("the released NFNets", r"NFNet/.*", _by_module, {"activation": "gelu", "floor": "clamp"})
 OURS = Origin("this package", r".*/.*", _by_module, {})
 ORIGINS = (TIMM_VIT, BIG_VISION, TIMM_NFNET, RELEASED, OURS)
+CHOICES = frozenset(key for origin in ORIGINS for key in origin.trained_with)
+"""Fields of configurations in which origins differ and that shapes of parameters do not show."""
 
 
 def convert(state: State, source: str = "state dict") -> tuple[Arrays, Origin]:

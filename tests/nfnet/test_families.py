@@ -1,16 +1,15 @@
 """The table of families: each entry is right about the networks that it builds, and tells what it does not read."""
 
-import typing
-
 import jax
 import pytest
 
 from nfnet import UserError
 from nfnet.cost import cost
 from nfnet.cost.cost import network_cost
+from nfnet.cost.counter import count_parameters
 from nfnet.models.families import FAMILIES, classifiers, find_family, roots
 from nfnet.training.config import ModelConfig
-from nfnet.training.network import make_network, parameter_shapes
+from nfnet.training.network import make_network, network_shape, parameter_shapes
 
 SMALL = {
     "nfnet": {"variant": "F0", "shape": {"widths": (16,), "depths": (1,), "strides": (1,), "group_width": 8}},
@@ -25,7 +24,10 @@ def shapes(family, side=32, **settings):
 
 
 def test_settings_name_the_families_of_the_table():
-    assert typing.get_args(typing.get_type_hints(ModelConfig)["family"]) == tuple(FAMILIES)
+    assert ModelConfig.family in FAMILIES
+    with pytest.raises(UserError, match=r"unknown config.model.family 'vti'.*nearest is 'vit'"):
+        make_network(ModelConfig(family="vti"))
+    assert len({family.first for family in FAMILIES.values()}) == len(FAMILIES)
     assert set(SMALL) == set(FAMILIES)
     assert set(OTHERS) == SETTINGS
 
@@ -78,6 +80,13 @@ def test_a_setting_that_a_family_does_not_read_is_refused(family, setting):
     else:
         with pytest.raises(UserError, match=rf"model\.{setting} is .*{FAMILIES[family].title}s have no such setting"):
             make_network(config)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parts_are_the_whole_network(family):
+    config = network_shape(ModelConfig(family=family, **SMALL[family]))
+    counted = network_cost(config, 32, num_classes=ModelConfig.num_classes).parameters
+    assert counted == count_parameters(shapes(family))
 
 
 def test_variants_share_what_is_traced():

@@ -83,6 +83,7 @@ def test_parameters_and_images_are_those_of_the_golden_run():
     np.testing.assert_allclose(golden.checksum([images]), EXPECTED["x_checksum"], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_outputs_and_gradients_in_float32():
     check_gradients(np.float32)
 

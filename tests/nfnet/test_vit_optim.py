@@ -192,6 +192,7 @@ def test_sovit_takes_its_steps_from_the_images_seen():
         alabdulmohsin2023_pretraining(16_384, images=1e8)
 
 
+@pytest.mark.slow
 def test_pretraining_learns():
     optimizer = zhai2022_pretraining(60, peak=1e-2, warmup_steps=10, cooldown_steps=20)
     net = vit_network(4, SHALLOW)

@@ -31,6 +31,7 @@ def trained(tmp_path_factory, config):
     return str(workdir)
 
 
+@pytest.mark.slow
 def test_digits_configuration_trains_an_nfnet(tmp_path, capsys):
     """The embedded default, cut short: it must learn clearly more than chance."""
     arguments = ["--config", f"{ROOT}/nfnet/configs/digits.py", "--workdir", str(tmp_path)]

@@ -85,12 +85,14 @@ def test_a_run_learns_and_logs(uninterrupted):
     assert log.header.config["training"]["epochs"] == 1.0
 
 
-def test_ten_kills_change_nothing(uninterrupted, tmp_path):
-    """Kills at ten random points: the same examples and, bit for bit, the same parameters."""
+@pytest.mark.parametrize("number", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_kills_change_nothing(uninterrupted, tmp_path, number):
+    """Kills at random points: the same examples and, bit for bit, the same parameters."""
     workdir, whole, _ = uninterrupted
     rng = np.random.default_rng(0)
     done: dict[int, list[int]] = {}
-    kills = sorted(rng.choice(np.arange(1, STEPS), 10, replace=False))
+    points = np.arange(1 if number > 2 else STEPS // 2, STEPS)  # a few kills have to come after a checkpoint
+    kills = sorted(rng.choice(points, number, replace=False))
     for kill in kills:
         recorder = Recorder(kill_before=int(kill))
         with pytest.raises(Killed):
@@ -105,7 +107,7 @@ def test_ten_kills_change_nothing(uninterrupted, tmp_path):
     assert same(final(tmp_path), final(workdir))
     log = read_run_log(tmp_path / "log.jsonl")
     expected = read_run_log(workdir / "log.jsonl")
-    assert len(log.resumes) >= 5
+    assert len(log.resumes) >= number // 2
     assert [(m.step, m.train_loss) for m in log.metrics] == [(m.step, m.train_loss) for m in expected.metrics]
 
 
@@ -153,7 +155,8 @@ def test_a_second_signal_ends_a_compilation_too(second):
         process.send_signal(signal.SIGTERM)
         time.sleep(0.1)  # two of a kind that wait to be seen are one
         process.send_signal(second)
-        assert process.wait(timeout=60) == 128 + second
+        # By the watching thread or, if Python was quick enough to see the first one, by the system.
+        assert process.wait(timeout=60) in (128 + second, -second)
 
 
 def test_a_finished_run_is_left_alone(uninterrupted):
@@ -353,6 +356,7 @@ def test_one_batch_without_images_ends_a_run(tmp_path):
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_sixty_four_bits_change_nothing(tmp_path, compilation_cache, monkeypatch):
     """Parameters stay float32, and random numbers what they are."""
     config = tiny(data={"mixup_alpha": 0.5, "cutmix_alpha": 1.0}, training={"epochs": 0.3, "accumulate": 2})

@@ -289,6 +289,7 @@ def test_devices_must_fit():
         make_mesh(2)
 
 
+@pytest.mark.slow
 def test_nfnet_optimiser_and_forward_fit_the_step():
     # The real thing, traced but not run.
 
@@ -310,3 +311,13 @@ def test_nfnet_optimiser_and_forward_fit_the_step():
     assert jax.tree.map(lambda x: (x.shape, x.dtype), new_state) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert metrics.loss.shape == ()
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(hk.data_structures.to_mutable_dict(shapes)))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_are_one_number_an_example_and_least_at_the_label(name):
+    right, wrong = (5.0 * jax.nn.one_hot(jnp.asarray(labels), 3) for labels in ([0, 1, 2, 0], [1, 2, 0, 1]))
+    labels = jax.nn.one_hot(jnp.asarray([0, 1, 2, 0]), 3)
+    losses = LOSSES[name](right, labels)
+    assert losses.shape == (4,)
+    assert jnp.isfinite(losses).all()
+    assert (losses < LOSSES[name](wrong, labels)).all()
