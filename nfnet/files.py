@@ -32,7 +32,10 @@ def local_path(text: str | os.PathLike[str], field: str) -> Path:
             f"{field} is {printable(given)}, but {scheme[0]}:// is not read or written here: "
             "give a path on this machine, e.g. one at which the storage is mounted."
         )
-    return Path(os.path.expanduser(given))
+    path = Path(os.path.expanduser(given))
+    if given.startswith("~") and str(path).startswith("~"):
+        raise UserError(f"{field} is {printable(given)}, but there is no such home folder: write the path out.")
+    return path
 
 
 def open_file(path: Path, most: int = LARGEST) -> BinaryIO:

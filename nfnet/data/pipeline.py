@@ -300,10 +300,10 @@ class TrainBatches(Iterator[Batch]):
             if key == "source" and not str(former).startswith("sha256:"):
                 ours = self._name  # which stood for the data in early checkpoints
             if former != ours:
+                what = f"{key} (names and labels of {self._name})" if key == "source" else key
                 raise UserError(
-                    f"The checkpoint was made with data {key} {printable(repr(former))} and the run has {ours!r}"
-                    f"{f', which stands for names and labels of {self._name},' if key == 'source' else ''}: examples "
-                    "would be seen twice or never; go back to that setting or start in an empty --workdir."
+                    f"The checkpoint was made with data {what} {printable(repr(former))} and the run has {ours!r}: "
+                    "examples would be seen twice or never; go back to that setting or start in an empty --workdir."
                 )
         self.close()
         self._next = start

@@ -21,14 +21,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.sharding import AxisType
 from jaxtyping import Float
 
 from nfnet.kernels import cpu, direct
-from nfnet.kernels.direct import Shape
+from nfnet.kernels.direct import Bilinear, Shape
 from nfnet.kernels.forms import for_cpu
-from nfnet.kernels.ordering import Bilinear, Function, lean, tied
+from nfnet.kernels.ordering import Function, lean, tied
 from nfnet.kernels.primitive import bilinear
 
 
@@ -86,10 +87,14 @@ def conv(
         return lean(partial(_convolve, stride=stride, groups=groups), activation, groups)(images, w)
     images = images if activation is None else activation(images)
     plain: Bilinear = partial(direct.convolve, stride=stride, groups=groups)
-    if AxisType.Explicit not in jax.typeof(images).sharding.mesh.axis_types:
+    mesh = jax.typeof(images).sharding.mesh
+    if AxisType.Explicit not in mesh.axis_types:
         return plain(images, w)
     # JAX does not know how the gradient of filters is split: XLA does, and is told of the result alone.
-    y: Array = jax.sharding.auto_axes(plain, out_sharding=jax.eval_shape(plain, images, w).sharding)(images, w)
+    (result,) = jax.make_jaxpr(plain)(images, w).out_avals
+    if len(mesh.axis_names) > 1:  # XLA splits the gradient of grouped filters wrongly over some of several axes
+        plain = partial(direct.split, partial(direct.convolve, stride=stride), groups=groups)
+    y: Array = jax.sharding.auto_axes(plain, out_sharding=result.sharding)(images, w)
     return y
 
 
@@ -97,8 +102,25 @@ def product(x: Float[Array, "*axes channels"], w: Float[Array, "channels filters
     """Returns x w, products with a matrix."""
     if not for_cpu(x, w):
         return jnp.matmul(x, w)
-    y: Array = _product_p.bind(*tied(x.reshape(-1, x.shape[-1]), w))
-    return y.reshape(*x.shape[:-1], w.shape[1])
+    return _product(x.reshape(-1, x.shape[-1]), w).reshape(*x.shape[:-1], w.shape[1])
+
+
+@jax.custom_jvp
+def _product(x: Array, w: Array) -> Array:
+    y: Array = _product_p.bind(x, w)
+    return y
+
+
+@partial(_product.defjvp, symbolic_zeros=True)
+def _product_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+    (x, w), (dx, dw) = primals, tangents
+    y: Array = _product_p.bind(x, w)
+    if type(dx) is SymbolicZero:
+        return y, _product_p.bind(x, dw)
+    if type(dw) is SymbolicZero:
+        return y, _product_p.bind(dx, w)
+    dx, dw = tied(dx, dw)
+    return y, _product_p.bind(dx, w) + _product_p.bind(x, dw)
 
 
 def _convolve(x: Array, w: Array, *, stride: int, groups: int) -> Array:

@@ -5,8 +5,9 @@ arithmetic group by group, and 1x1 convolutions slower than a matrix product.
 
 YNNPACK, the library that it hands convolutions to, keeps to one thread where few channels go in or come out, as in the
 stem; it declines those whose output is larger than their input, and these XLA computes with all threads. So where
-images keep their size, one row more than asked for is computed and dropped, in both directions. Where many channels meet,
-nfnet/kernels/winograd.py needs fewer multiplications; nfnet/kernels/patches.py has the gradient of other 3x3 filters.
+images keep their size, one row more than asked for is computed and dropped, in both directions. Where many channels
+meet, nfnet/kernels/winograd.py needs fewer multiplications; nfnet/kernels/patches.py has the gradient of other 3x3
+filters.
 The gradient of few channels through a stride is computed apart for even and odd pixels; XLA would spread them among
 zeros and multiply those too. docs/performance.md has the measurements.
 """
@@ -18,7 +19,6 @@ from jax import Array
 
 from nfnet.kernels import direct, patches, winograd
 from nfnet.kernels.direct import Shape
-from nfnet.kernels.ordering import Bilinear
 
 # Splitting pays while a group fills a matrix product; past this many groups (depthwise-like layers) the
 # program only grows.
@@ -35,10 +35,10 @@ def convolve(x: Array, w: Array, *, stride: int, groups: int) -> Array:
     if groups > _MAX_SPLIT:
         return direct.convolve(x, w, stride=stride, groups=groups)
     if not _keeps_size(w.shape, stride):
-        return _split(partial(direct.convolve, stride=stride), x, w, groups)
+        return direct.split(partial(direct.convolve, stride=stride), x, w, groups)
     if winograd.pays(x.shape, w.shape, groups, x.dtype):
         return winograd.convolve(x, w, groups)
-    return _split(_keeping_size, x, w, groups)
+    return direct.split(_keeping_size, x, w, groups)
 
 
 def input_gradient(g: Array, w: Array, *, shape: Shape, stride: int, groups: int) -> Array:
@@ -50,11 +50,11 @@ def input_gradient(g: Array, w: Array, *, shape: Shape, stride: int, groups: int
     if _keeps_size(w.shape, stride):
         if winograd.pays(shape, w.shape, groups, g.dtype):
             return winograd.input_gradient(g, w, groups)
-        return _split(lambda g, w: _keeping_size(g, w[::-1, ::-1].swapaxes(2, 3)), g, w, groups)
+        return direct.split(lambda g, w: _keeping_size(g, w[::-1, ::-1].swapaxes(2, 3)), g, w, groups)
     if groups == 1 and _halves_few(shape, w.shape, stride):
         return _even_and_odd(g, w, shape)
     one = partial(direct.input_gradient, shape=(*shape[:3], shape[3] // groups), stride=stride, groups=1)
-    return _split(one, g, w, groups)
+    return direct.split(one, g, w, groups)
 
 
 def weight_gradient(x: Array, g: Array, *, shape: Shape, stride: int, groups: int) -> Array:
@@ -68,7 +68,7 @@ def weight_gradient(x: Array, g: Array, *, shape: Shape, stride: int, groups: in
     if patches.pays(shape):
         return patches.weight_gradient(x, g, stride, groups)
     one = partial(direct.weight_gradient, shape=(*shape[:3], shape[3] // groups), stride=stride, groups=1)
-    return _split(one, x, g, groups)
+    return direct.split(one, x, g, groups)
 
 
 def _is_product(filters: Shape, stride: int, groups: int) -> bool:
@@ -86,14 +86,6 @@ def _halves_few(images: Shape, filters: Shape, stride: int) -> bool:
     _, height, width, channels = images
     even = height % 2 == width % 2 == 0
     return tuple(filters[:2]) == (3, 3) and stride == 2 and even and _TINY < channels < _WIDE
-
-
-def _split(one: Bilinear, x: Array, w: Array, groups: int) -> Array:
-    """Computes a function of two arrays with groups of channels in their last axes, group by group."""
-    if groups == 1:
-        return one(x, w)
-    pairs = zip(jnp.split(x, groups, axis=3), jnp.split(w, groups, axis=3), strict=True)
-    return jnp.concatenate([one(xg, wg) for xg, wg in pairs], axis=3)
 
 
 def _keeping_size(x: Array, w: Array) -> Array:

@@ -1,11 +1,13 @@
 """The convolution as XLA knows it, its two gradients, and the product of matrices: the plain forms."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 from jax import Array, lax
 
 Shape = tuple[int, ...]
+Bilinear = Callable[[Array, Array], Array]
 
 
 def convolve(
@@ -40,3 +42,11 @@ def product(x: Array, w: Array, contracted: tuple[int, int] = (1, 0)) -> Array:
     """Returns the product of two matrices that sums over one axis of each."""
     left, right = contracted
     return lax.dot_general(x, w, (((left,), (right,)), ((), ())))
+
+
+def split(one: Bilinear, x: Array, w: Array, groups: int) -> Array:
+    """Computes a function of two arrays with groups of channels in their last axes, group by group."""
+    if groups == 1:
+        return one(x, w)
+    pairs = zip(jnp.split(x, groups, axis=3), jnp.split(w, groups, axis=3), strict=True)
+    return jnp.concatenate([one(xg, wg) for xg, wg in pairs], axis=3)

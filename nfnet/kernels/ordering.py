@@ -29,10 +29,10 @@ from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 from jax.interpreters import ad, mlir
 
+from nfnet.kernels.direct import Bilinear
 from nfnet.kernels.forms import for_cpu
 from nfnet.kernels.primitive import primitive
 
-Bilinear = Callable[[Array, Array], Array]
 Function = Callable[[Array], Array]
 
 

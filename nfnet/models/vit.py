@@ -144,7 +144,7 @@ class SelfAttention(_Layer):
         """Returns for each token a mixture of all tokens' values."""
         qkv = Linear(3 * x.shape[-1], w_init=_XAVIER_SIDE_BY_SIDE, name="qkv")(x)
         query, key, value = _split_heads(qkv, 3, self.config.num_heads)
-        mixture = jax.nn.dot_product_attention(query, key, value)
+        mixture = _attend(query, key, value)
         return Linear(x.shape[-1], w_init=_XAVIER, name="out")(mixture.reshape(x.shape))
 
 
@@ -178,7 +178,7 @@ class AttentionPooling(_Layer):
         (query,) = _split_heads(query, 1, num_heads)
         key_value = Linear(2 * width, w_init=_XAVIER_SIDE_BY_SIDE, name="key_value")(x)
         key, value = _split_heads(key_value, 2, num_heads)
-        mixture = jax.nn.dot_product_attention(query, key, value)
+        mixture = _attend(query, key, value)
         y = Linear(width, w_init=_XAVIER, name="out")(mixture.reshape(batch, 1, width))
         return (y + MLP(self.config, name="mlp")(_layer_norm(y, "norm"), False))[:, 0]
 
@@ -355,6 +355,12 @@ def _add_positions(
         init = hk.initializers.RandomNormal(width**-0.5)
         y += hk.get_parameter("position_embedding", (1, *y.shape[1:]), full, init)
     return y.astype(x.dtype)
+
+
+def _attend(query: Array, key: Array, value: Array) -> Float[Array, "batch tokens num_heads head_features"]:
+    """Returns mixtures of values; from float16 in float32, since CPUs lack products of such scores."""
+    dtype = jnp.promote_types(query.dtype, jnp.float32) if query.dtype == jnp.float16 else query.dtype
+    return jax.nn.dot_product_attention(*(one.astype(dtype) for one in (query, key, value))).astype(query.dtype)
 
 
 def _split_heads(

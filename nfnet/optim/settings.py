@@ -97,6 +97,8 @@ class OptimiserConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "optimiser.")
+        if not self.sam_rho and self.sam_fraction != 1:
+            raise UserError(f"optimiser.sam_fraction is {self.sam_fraction}, but sam_rho is 0: set it, or unset this.")
         defaults = {one.name: one.default for one in fields(self)}
         for table, chosen in ((OPTIMISERS, self.name), (SCHEDULES, self.schedule)):
             for key in dict.fromkeys(key for entry in table.values() for key in entry.reads):

@@ -104,6 +104,7 @@ class _Stored:
     data: Mapping[str, Any]
     core_seconds: float
     unreadable: int
+    held_out: str | None = None
 
 
 def _check_same_run(config: RunConfig, stored: Mapping[str, Mapping[str, Any]], workdir: Path) -> None:
@@ -111,6 +112,12 @@ def _check_same_run(config: RunConfig, stored: Mapping[str, Mapping[str, Any]], 
 
     Settings that did not exist when it was saved had the effect that their defaults have.
     """
+    former = stored.get("optimiser", {})
+    if former.get("name") == "sgd" and "nesterov" not in former and former.get("weight_decay"):
+        raise UserError(
+            f"{workdir} holds a run of an earlier version, whose SGD decayed biases and gains too: go on with that "
+            "version, without optimiser.weight_decay, or in another --workdir."
+        )
     ours, defaults = (json.loads(json.dumps(one.as_dict())) for one in (config, RunConfig()))
     defaults["optimiser"]["nesterov"] = stored.get("optimiser", {}).get("name") != "sgd"
     for group, settings in ours.items():
@@ -130,8 +137,13 @@ def _start(
     """Returns the first or the restored state, and whether it was restored."""
     meta = checkpoints.latest_meta(_Stored)
     if meta is not None:
-        stored = _Stored(**{field.name: meta[field.name] for field in dataclasses.fields(_Stored)})
+        stored = _Stored(**{one.name: meta[one.name] for one in dataclasses.fields(_Stored) if one.name in meta})
         _check_same_run(run.config, stored.config, run.workdir)
+        if stored.held_out not in (None, run.held_out.identity):
+            raise UserError(
+                f"{run.workdir} holds a run that was evaluated on other images or labels than those of "
+                f"{run.held_out.name}: restore them, or start in an empty --workdir."
+            )
         try:
             batches.set_state(stored.data)
         except UserError as error:
@@ -202,10 +214,15 @@ def _loop(
             if evaluation is None:
                 report.show.message("compiling the evaluation step")
             size = training.evaluation_batch_size
-            evaluation = evaluate(state.evaluated, evaluation_step, run.held_out, run.config.data, size, run.mesh)
+            try:
+                evaluation = evaluate(state.evaluated, evaluation_step, run.held_out, run.config.data, size, run.mesh)
+            except UserError:  # what was trained is not lost with it
+                checkpoints.save(step, state, _meta(run, batches, position))
+                report.end("unreadable", step)
+                raise
             result = {"held_out_loss": evaluation.loss, "held_out_top1": evaluation.top1}
         report.metrics(position, {**means, **result}, readable.sum() / seconds)
-        meta = {"config": run.config.as_dict(), "data": batches.get_state(), **dataclasses.asdict(position), **result}
+        meta = {**_meta(run, batches, position), **result}
         if evaluation is not None and result and (best is None or evaluation.loss < best):
             best = evaluation.loss
             checkpoints.save_best(step, state, meta)
@@ -220,6 +237,12 @@ def _loop(
     if position.unreadable:
         report.show.message(f"{position.unreadable} images could not be decoded and had no weight.")
     return Outcome(reason, position.step, evaluation)
+
+
+def _meta(run: Run, batches: TrainBatches, position: Position) -> dict[str, Any]:
+    """Returns what a checkpoint holds besides arrays."""
+    order = {"data": batches.get_state(), "held_out": run.held_out.identity}
+    return {"config": run.config.as_dict(), **order, **dataclasses.asdict(position)}
 
 
 def _compile(run: Run, state: TrainState, key: Any) -> Any:

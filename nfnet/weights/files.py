@@ -23,6 +23,7 @@ import numpy as np
 import safetensors
 
 from nfnet.errors import UserError, printable
+from nfnet.files import local_path
 from nfnet.weights.pickles import NO_FLOATS, TORCH, WHOLE_NUMBERS, read_pickle
 
 __all__ = ["Arrays", "State", "read_weights", "refuse_non_finite"]
@@ -52,7 +53,8 @@ def read_weights(path: str | os.PathLike[str]) -> State:
     Raises:
         UserError: If it cannot be read, is damaged, or holds anything but floating-point arrays.
     """
-    data, name = _read(Path(path)), printable(Path(path).name)
+    path = local_path(path, "the file of weights")
+    data, name = _read(path), printable(path.name)
     if data.startswith(b"PK"):
         return _read_npz(data, name)
     if data[8:9] == b"{":

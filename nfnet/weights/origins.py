@@ -88,13 +88,15 @@ def convert(state: State, source: str = "state dict") -> tuple[Arrays, Origin]:
     Raises:
         UserError: If the names are of no known origin, or one does not belong to the networks of that origin.
     """
+    if not state:
+        raise UserError(f"{source} holds no arrays: save the weights again.")
     state = _unwrapped(state, source)
     for origin in ORIGINS:
         if any(re.fullmatch(origin.names, key, re.DOTALL) for key in state):
             break
     else:
         known = ", ".join(origin.name for origin in ORIGINS)
-        raise UserError(f"{source}: {printable(next(iter(state), 'no name'))} is no parameter of {known}.")
+        raise UserError(f"{source}: {printable(next(iter(state)))} is no parameter of {known}.")
     try:
         return origin.convert(state, source), origin
     except UserError:

@@ -170,6 +170,18 @@ def test_a_batch_may_be_empty(kind):
     assert (outputs["logits"].shape, outputs["features"].shape) == ((0, 5), (0, TINY.width))
 
 
+def test_float16_is_near_float32():
+    net = vit_network(5, TINY, head="map", dtype=jnp.float16)
+    images = jnp.asarray(np.random.default_rng(0).standard_normal((2, 16, 16, 3)), jnp.float32)
+    params = random_parameters(net, 16)
+    logits = [
+        quick_jit(lambda params, net=one: net.apply(params, None, images, False)["logits"])(params)
+        for one in (net, vit_network(5, TINY, head="map"))
+    ]
+    scale = float(jnp.max(jnp.abs(logits[1])))
+    np.testing.assert_allclose(logits[0], logits[1], atol=64 * 2**-11 * scale)  # 64 roundings, all of one sign
+
+
 def test_fixed_positions_have_no_parameters_and_tell_patches_apart():
     _, params, evaluate = network("gap", "sincos2d")
     assert "ViT" not in params

@@ -181,6 +181,30 @@ def test_runs_of_earlier_versions_go_on(uninterrupted, tmp_path):
         train(tiny(), workdir, visible=False)
 
 
+def test_what_a_run_was_evaluated_on_belongs_to_it(uninterrupted, tmp_path):
+    workdir = tmp_path / "copy"
+    shutil.copytree(uninterrupted[0], workdir)
+    file = workdir / "checkpoints" / str(STEPS) / "meta" / "metadata"
+    meta = json.loads(file.read_text())
+    assert meta["held_out"].startswith("sha256:")
+    del meta["digest"]
+    file.write_text(json.dumps({**meta, "held_out": "sha256:0", "digests": None}))
+    with pytest.raises(UserError, match="was evaluated on other images or labels"):
+        train(tiny(), workdir, visible=False)
+
+
+def test_sgd_of_earlier_versions_decayed_more(uninterrupted, tmp_path):
+    workdir = tmp_path / "copy"
+    shutil.copytree(uninterrupted[0], workdir)
+    file = workdir / "checkpoints" / str(STEPS) / "meta" / "metadata"
+    meta = json.loads(file.read_text())
+    meta["config"]["optimiser"] |= {"name": "sgd", "weight_decay": 0.1}
+    del meta["config"]["optimiser"]["nesterov"], meta["digest"]
+    file.write_text(json.dumps({**meta, "digests": None}))
+    with pytest.raises(UserError, match="whose SGD decayed biases and gains too"):
+        train(tiny(optimiser={"name": "sgd", "weight_decay": 0.1, "nesterov": False}), workdir, visible=False)
+
+
 def test_other_settings_are_refused_in_the_same_folder(uninterrupted):
     workdir, _, _ = uninterrupted
     with pytest.raises(UserError, match=r"optimiser.learning_rate = 0.1, but this one has 0.2"):
@@ -334,6 +358,11 @@ def test_nothing_is_computed_from_no_data(tmp_path, capsys, garbage, message):
     assert command.main(["--config", str(file), "--workdir", str(tmp_path / "run")]) == 2
     assert re.search(f"error: {message}", capsys.readouterr().err.splitlines()[-1])
     assert not list((tmp_path / "run" / "best").iterdir())
+    log = read_run_log(tmp_path / "run" / "log.jsonl")
+    assert log.end == "unreadable"
+    if not garbage["train"]:  # what was trained before the evaluation is there, and goes on from there
+        steps = [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]
+        assert steps == [str(log.header.total_steps)]
 
 
 def test_a_few_images_that_cannot_be_read_are_left_out(tmp_path):
@@ -372,7 +401,7 @@ def test_sixty_four_bits_change_nothing(tmp_path, compilation_cache, monkeypatch
 def test_folders_of_other_machines_are_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     file = write_config(tmp_path / "config.py", tiny())
-    for address in ("gs://bucket/run", "s3://bucket/run", "hdfs:///run"):
+    for address in ("gs://bucket/run", "s3://bucket/run", "hdfs:///run", "~nobody-of-this-name/run"):
         assert command.main(["--config", str(file), "--workdir", address]) == 2
         assert f"error: --workdir is {address}, but " in capsys.readouterr().err
         with pytest.raises(UserError, match="--workdir is "):

@@ -204,7 +204,7 @@ def test_states_belong_to_the_data_and_not_to_its_name():
         (data.class_names, data.images, data.labels[::-1]),
     ):
         changed = ArraySource(data.name, classes, images, labels)
-        with pytest.raises(UserError, match=r"data source 'sha256:\w+' and the run has 'sha256:\w+'.* of numbers/20"):
+        with pytest.raises(UserError, match=r"data source \(names and labels of numbers/20\) 'sha256:\w+' and"):
             TrainBatches(changed, schedule, PLAIN).set_state(state)
 
 
@@ -214,7 +214,7 @@ def test_states_of_early_checkpoints_name_the_data():
     state = batches.get_state()
     batches.set_state({"next_batch": 2, "order": {**state["order"], "source": "numbers/20"}})
     assert batches.next_batch == 2
-    with pytest.raises(UserError, match="data source 'numbers/21' and the run has 'numbers/20'"):
+    with pytest.raises(UserError, match=r"data source .* 'numbers/21' and the run has 'numbers/20'"):
         batches.set_state({"next_batch": 2, "order": {**state["order"], "source": "numbers/21"}})
 
 
