@@ -1,7 +1,8 @@
 """Every statement of the paper that its data can decide, checked.
 
 ``python -m paper.claims`` prints each claim with the verdict that its check computes and the evidence, and exits with
-1 when a computed verdict differs from the one recorded in ``claims.toml``.
+1 when a computed verdict differs from the one recorded in ``claims.toml``. Ids and ``--section``, ``--origin`` and
+``--verdict`` ask for some of them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ __all__ = [
     "evaluate",
     "format_summary",
     "load_claims",
+    "select",
     "tell",
 ]
 
@@ -82,6 +84,32 @@ def load_claims(path: Path = CLAIMS) -> list[Claim]:
             raise UserError(f"{where}: its id is used twice; choose another.")
         claims.append(claim)
     return claims
+
+
+def select(claims: Sequence[Claim], ids: Sequence[str] = (), **fields: str | None) -> list[Claim]:
+    """Returns the claims that have one of the ids, if any are given, and all the given values of fields.
+
+    Args:
+        claims: Where to look.
+        ids: Ids of claims.
+        fields: Values of ``section``, ``origin`` or ``verdict`` (the recorded one); None goes for any.
+
+    Raises:
+        UserError: If no claim has such an id or value, or none has all of them.
+    """
+    wanted = {name: value for name, value in fields.items() if value is not None}
+    for name, value in [*(("id", one) for one in ids), *wanted.items()]:
+        known = list(dict.fromkeys(str(getattr(claim, name)) for claim in claims))
+        if value not in known:
+            raise unknown_name("claim" if name == "id" else name, value, known)
+    found = [
+        claim
+        for claim in claims
+        if (not ids or claim.id in ids) and all(getattr(claim, name) == value for name, value in wanted.items())
+    ]
+    if not found:
+        raise UserError(f"No claim has all of {', '.join([*ids, *wanted.values()])}: ask for less at a time.")
+    return found
 
 
 def _claim(where: str, entry: Mapping[str, Any]) -> Claim:
@@ -196,7 +224,13 @@ def _format_row(item: Checked) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns 0, 1 when a verdict differs from the recorded one, 2 on bad input."""
-    parser = argparse.ArgumentParser(prog="python -m paper.claims", description="Check every claim against the data.")
+    parser = argparse.ArgumentParser(
+        prog="python -m paper.claims", description="Check claims against the data: all, or those that are asked for."
+    )
+    parser.add_argument("ids", nargs="*", metavar="ID", help="id of a claim in paper/claims.toml")
+    parser.add_argument("--section", help="only claims of a section of the paper, such as Pre-training")
+    parser.add_argument("--origin", help=f"only claims of an origin: {' or '.join(ORIGINS)}")
+    parser.add_argument("--verdict", help=f"only claims of a recorded verdict, such as '{Verdict.FAILS}'")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the data package")
     arguments = parser.parse_args(argv)
@@ -207,7 +241,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             require_writable(arguments.json.parent, "--json")
             if arguments.json.is_dir():
                 raise UserError(f"{arguments.json}: cannot be written (it is a folder); choose another --json.")
-        checked = evaluate(Study.load(arguments.data))
+        chosen = select(
+            load_claims(), arguments.ids, section=arguments.section, origin=arguments.origin, verdict=arguments.verdict
+        )
+        checked = evaluate(Study.load(arguments.data), chosen)
         if arguments.json:
             with replacing(arguments.json, "choose another --json") as file:
                 file.write(as_json(checked).encode())

@@ -194,3 +194,30 @@ def test_a_file_that_holds_no_claims_is_told(content: bytes, tmp_path: Path) -> 
         load_claims(path)
     with pytest.raises(UserError):
         load_claims(tmp_path)
+
+
+def test_claims_are_selected_by_id_and_field():
+    everything = load_claims()
+    assert claims.select(everything) == everything
+    assert [claim.id for claim in claims.select(everything, ["loss-falls"])] == ["loss-falls"]
+    failing = claims.select(everything, origin="paper", verdict="does not hold")
+    assert failing
+    assert all(claim.origin == "paper" and claim.verdict == Verdict.FAILS for claim in failing)
+    with pytest.raises(UserError, match=r"unknown claim 'loss-fall'.*nearest is 'loss-falls'"):
+        claims.select(everything, ["loss-fall"])
+    with pytest.raises(UserError, match=r"unknown section 'Pretraining'.*nearest is 'Pre-training'"):
+        claims.select(everything, section="Pretraining")
+    with pytest.raises(UserError, match="No claim has all of loss-falls, Abstract"):
+        claims.select(everything, ["loss-falls"], section="Abstract")
+
+
+def test_command_line_checks_what_is_asked_for(tmp_path, capsys):
+    assert claims.main(["loss-falls", "compute-range", "--json", str(tmp_path / "claims.json")]) == 0
+    out = capsys.readouterr().out
+    assert "compute-range  [Abstract]" in out
+    assert "2 claims of the paper" in out
+    rows = json.loads((tmp_path / "claims.json").read_text())
+    assert [row["id"] for row in rows] == ["compute-range", "loss-falls"]
+    assert {*Claim.__dataclass_fields__, "computed", "evidence", "agrees"} == set(rows[0])
+    assert claims.main(["--verdict", "maybe"]) == 2
+    assert "unknown verdict 'maybe'" in capsys.readouterr().err
