@@ -17,6 +17,7 @@ from jaxtyping import Float
 from paper.family import nfnet_family
 from paper.fits.curves import roughness, smooth_curves
 from paper.fits.fitting import Estimate, estimate, resample_weights, weighted_line
+from paper.fits.forms import Form, fit_forms
 from paper.fits.laws import Points, PowerLaw, SaturatingLaw, frontier_mask
 from paper.fits.optimum import CostLine, Optimum, isocompute_optima, optimum_from_lines
 from paper.fits.surface import Surface, fit_surface
@@ -36,6 +37,13 @@ def _surface(
     seed: tuple[int, int],
 ) -> Surface:
     return fit_surface(parameters, images, value, width, resamples, np.random.default_rng(seed))
+
+
+@remembered
+def _forms(
+    parameters: Float[np.ndarray, " n"], images: Float[np.ndarray, " n"], value: Float[np.ndarray, " n"]
+) -> dict[str, Form]:
+    return fit_forms(parameters, images, value)
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,12 @@ class ScalingFits:
         width = self.results.half_width("smith2023-figure2", "jft4b_val_loss", runs.jft4b_val_loss)
         parameters, images, loss = (runs[name].to_numpy(float) for name in ("parameters", "images", "jft4b_val_loss"))
         return _surface(parameters, images, loss, width, self.resamples, (self.seed, 4))
+
+    @cached_property
+    def surface_forms(self) -> dict[str, Form]:
+        """Forms of ``L(N, D)`` over the same runs, compared."""
+        runs = self.pretraining
+        return _forms(*(runs[name].to_numpy(float) for name in ("parameters", "images", "jft4b_val_loss")))
 
     @cached_property
     def cost(self) -> CostLine:

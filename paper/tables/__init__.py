@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from paper.files import write_files
 from paper.tables.claimed import claims
 from paper.tables.family import nfnet_family
-from paper.tables.fitted import fits
+from paper.tables.fitted import fits, surface_forms
 from paper.tables.logged import runs
 from paper.tables.table import Table
 from paper.tables.vits import vit_comparison, vit_conversion, vit_scenarios, vit_sweep
@@ -30,6 +30,7 @@ __all__ = [
     "fits",
     "nfnet_family",
     "runs",
+    "surface_forms",
     "vit_comparison",
     "vit_conversion",
     "vit_scenarios",
@@ -45,6 +46,7 @@ TABLES: Mapping[str, Callable[[Study], Table]] = {
     "vit_scenarios": vit_scenarios,
     "nfnet_family": nfnet_family,
     "fits": fits,
+    "surface_forms": surface_forms,
     "claims": claims,
 }
 

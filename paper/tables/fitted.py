@@ -1,4 +1,4 @@
-"""Every fitted number."""
+"""Every fitted number, and the forms of the loss surface against each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from paper.tables.table import Table
 if TYPE_CHECKING:
     from paper.study import Study
 
-__all__ = ["fits"]
+__all__ = ["fits", "surface_forms"]
 
 
 def fits(study: Study) -> Table:
@@ -63,4 +63,61 @@ def fits(study: Study) -> Table:
         pd.DataFrame(rows),
         {"fit": "Fit", "quantity": "Quantity", "value": "Value", "low": "Low", "high": "High", "unit": "Unit"},
         {"value": ".4g", "low": ".4g", "high": ".4g"},
+    )
+
+
+def surface_forms(study: Study) -> Table:
+    """Forms of the loss surface, each against the general one."""
+    import pandas as pd
+
+    f = study.fits
+    rows = []
+    for form in f.surface_forms.values():
+        size, epochs = form.exponents(f.cost.slope)
+        rows.append(
+            {
+                "form": form.name,
+                "free": form.free,
+                "squares": form.squares,
+                "rms_percent": form.rms_percent,
+                "irreducible": form.values["E"],
+                "irreducible_error": form.irreducible_error,
+                "alpha": form.values["alpha"],
+                "beta": form.values["beta"],
+                "gamma": form.values["gamma"],
+                "size_exponent": size,
+                "epochs_exponent": epochs,
+                "ratio": form.ratio,
+                "p_value": form.p_value,
+            }
+        )
+    return Table(
+        "surface_forms",
+        f"Forms of the loss surface over the {len(f.pretraining)} pre-trained runs, fitted by least squares on log "
+        "residuals. General: E + (A/N^alpha + B/D^beta)^gamma; additive: gamma = 1; equal rates: alpha = beta. The "
+        "ratio is n log(squares / squares of the general form), p its chance if the restriction held.",
+        pd.DataFrame(rows),
+        {
+            "form": "Form",
+            "free": "Parameters",
+            "squares": "Sum of squares",
+            "rms_percent": "RMS, %",
+            "irreducible": "E, nats",
+            "irreducible_error": "standard error of E, nats",
+            "alpha": "alpha",
+            "beta": "beta",
+            "gamma": "gamma",
+            "size_exponent": "Exponent of size",
+            "epochs_exponent": "Exponent of epochs",
+            "ratio": "Likelihood ratio",
+            "p_value": "p",
+        },
+        {
+            "squares": ".6f",
+            "rms_percent": ".2f",
+            **dict.fromkeys(("irreducible", "irreducible_error", "size_exponent", "epochs_exponent"), ".2f"),
+            **dict.fromkeys(("alpha", "beta", "gamma"), ".3f"),
+            "ratio": ".1f",
+            "p_value": ".2g",
+        },
     )

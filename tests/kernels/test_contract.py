@@ -23,7 +23,9 @@ from support.tiny_runs import ROOT, environment
 
 from nfnet.kernels import conv, deferred, gelu_tanh, plain, product, standardize
 
-CASES = list(itertools.product(KERNELS, ALONE))
+# What differs from the others in one thing only is held to the whole matrix in the slow tests.
+VARIATIONS = ("conv 1x1", "strided conv", "deferred gelu")
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in VARIATIONS else name for name in KERNELS]
 
 
 @functools.cache
@@ -48,7 +50,8 @@ def alone(name: str) -> dict[str, tuple]:
     return {how: (failed.get(how), ours.get(how), expected.get(how)) for how in ALONE}
 
 
-@pytest.mark.parametrize(("name", "how"), CASES, ids=[": ".join(case) for case in CASES])
+@pytest.mark.parametrize("how", ALONE)
+@pytest.mark.parametrize("name", NAMES)
 def test_on_one_device(name: str, how: str) -> None:
     failure, ours, expected = alone(name)[how]
     if failure is not None:
@@ -72,7 +75,7 @@ def test_on_several_devices(name: str, how: str, verdicts: dict[str, str]) -> No
 
 
 @pytest.mark.parametrize("platforms", [("cpu",), ("cuda",), ("tpu",), ("cpu", "cuda", "tpu")], ids="+".join)
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_export_with_a_symbolic_batch(name: str, platforms: tuple[str, ...]) -> None:
     kernel = KERNELS[name]
     (batch,) = export.symbolic_shape("b")
@@ -103,7 +106,7 @@ def test_export_with_a_symbolic_batch(name: str, platforms: tuple[str, ...]) -> 
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16], ids=["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_short_types(name: str, dtype) -> None:
     kernel = KERNELS[name]
     args = kernel.operands(dtype)

@@ -193,7 +193,7 @@ def test_the_origin_is_told_and_checked():
 def test_names_of_no_known_origin_are_told():
     with pytest.raises(UserError, match="layer1 is no parameter of timm's ViTs, big_vision's ViTs, timm's NFNets"):
         convert({"layer1": np.zeros(2)})
-    with pytest.raises(UserError, match="no name"):
+    with pytest.raises(UserError, match="holds no arrays"):
         convert({})
 
 

@@ -348,7 +348,7 @@ def image_folder(folder, garbage):
         ({"train": 1, "test": 0}, "none of the 64 images of a batch of .*train"),
         ({"train": 5, "test": 0}, "16 of the 80 images of .*train.* could not be read, more than the share of 0.1"),
         ({"train": 0, "test": 1}, "none of the 80 images of .*test"),
-        ({"train": 0, "test": 5}, "16 of the 80 images of .*test"),
+        pytest.param({"train": 0, "test": 5}, "16 of the 80 images of .*test", marks=pytest.mark.slow),
     ],
 )
 def test_nothing_is_computed_from_no_data(tmp_path, capsys, garbage, message):
