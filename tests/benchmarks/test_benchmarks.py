@@ -103,7 +103,7 @@ def test_allocator_is_the_same_for_all() -> None:
     assert driver.environment(XLA_FLAGS="x")["XLA_FLAGS"] == "x"
 
 
-@pytest.mark.parametrize("mode", ["train", "forward"])
+@pytest.mark.parametrize("mode", [pytest.param("train", marks=pytest.mark.slow), "forward"])
 def test_a_tiny_network_takes_steps(mode: str) -> None:
     settings = {"implementation": "ours", "mode": mode, "network": TINY, "resolution": 16, "batch": 2}
     step, info = worker_jax.prepare({**settings, "dtype": "float32", "classes": 3})

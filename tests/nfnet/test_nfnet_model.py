@@ -172,6 +172,7 @@ def test_initialization():
             assert float(jnp.std(value)) == pytest.approx(std, rel=5 / np.sqrt(2 * value.size)), key
 
 
+@pytest.mark.slow
 def test_rematerialization_saves_memory_and_changes_neither_names_nor_results():
     """Measured in the compiled gradient: without, activations of all blocks; with, those of one."""
     config = dataclasses.replace(TINY, depths=(1, 5))

@@ -74,6 +74,7 @@ def test_transition_blocks_start_again_at_one():
     assert variance(y) == pytest.approx(1 + 0.2**2, rel=0.05)
 
 
+@pytest.mark.slow
 def test_variance_survives_smooth_images_and_dies_on_white_noise():
     """Normalized by what each block expects (beta), over the whole depth of an initialized network."""
     config = NFNetConfig(widths=(64, 128, 192, 192), depths=(1, 1, 2, 1), group_width=32)

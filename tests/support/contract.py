@@ -1,11 +1,12 @@
 """What JAX users do to an operation, for each operation of `nfnet.kernels`.
 
-As a program, it does what needs several devices: `python -m support.contract` prints a verdict for each case.
+As a program, it does what needs several devices: `python -m support.contract NAME...` prints a verdict for each case.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -210,7 +211,7 @@ def main() -> None:
     """Prints the verdicts on four devices."""
     jax.config.update("jax_enable_x64", True)
     verdicts: dict[str, str] = {}
-    for name, kernel in KERNELS.items():
+    for name, kernel in ((name, KERNELS[name]) for name in sys.argv[1:]):
         for how, transform in TOGETHER.items():
             args = kernel.operands()
             try:
