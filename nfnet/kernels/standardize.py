@@ -72,9 +72,12 @@ def _moments(rows: Array, floor: VarianceFloor) -> tuple[Array, Array, Array]:
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _standardize(rows: Array, gain: Array, floor: VarianceFloor) -> Array:
     mean, _, inverse = _moments(rows, floor)
-    difference, its_mean = _centred(rows, 2, mean)
-    scale = inverse * gain
-    return difference * scale - its_mean * scale
+    return _scaled(*_centred(rows, 2, mean), inverse * gain)
+
+
+def _scaled(difference: Array, mean: Array, scale: Array) -> Array:
+    """As scale and shift: difference - mean would be kept, a second copy of the weights."""
+    return difference * scale - mean * scale
 
 
 @_standardize.defjvp
@@ -85,7 +88,7 @@ def _standardize_jvp(
     mean, square, inverse = _moments(rows, floor)
     difference, its_mean = _centred(rows, 2, mean)
     scale = inverse * gain
-    value = difference * scale - its_mean * scale
+    value = _scaled(difference, its_mean, scale)
     dmean = jnp.mean(drows, axis=0)
     dsquare = 2 * rows.shape[0] * (jnp.mean(difference * drows, axis=0) - its_mean * dmean)
     if floor == "clamp":

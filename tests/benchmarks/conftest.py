@@ -1,12 +1,1 @@
-from collections.abc import Iterator
-
-import jax
-import pytest
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation() -> Iterator[None]:
-    """What a test runs once is compiled quickly rather than well; a jit may ask for more by its options."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+from support.fixtures import quick_compilation as quick_compilation

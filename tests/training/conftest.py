@@ -3,20 +3,13 @@ from pathlib import Path
 
 import jax
 import pytest
+from support.fixtures import quick_compilation as quick_compilation
 
 
 @pytest.fixture(scope="session")
 def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # One folder for all of xdist's workers, whose base folders are siblings.
     return tmp_path_factory.getbasetemp().parent / "compilation_cache"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation() -> Iterator[None]:
-    """Compiles in a fraction of the time; how fast the result runs does not matter here."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture
