@@ -173,3 +173,11 @@ def average_pool(
 def spatial_mean(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch channels"]:
     """Averages over pixels, accumulating and returning at least float32."""
     return jnp.mean(x, axis=(1, 2), dtype=parameter_dtype(x.dtype))
+
+
+def check_images(images: Array) -> None:
+    """Raises UserError unless an array can be the images of a batch: [batch, height, width, 3], of a floating type."""
+    if images.ndim != 4 or images.shape[-1] != 3:
+        raise UserError(f"images have shape {images.shape}, but need shape [batch, height, width, 3].")
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise UserError(f"images are {images.dtype}, but must be normalized to a floating type.")

@@ -30,7 +30,7 @@ from jaxtyping import Float
 from nfnet.errors import UserError, unknown_name
 from nfnet.kernels import VarianceFloor, deferred, gate
 from nfnet.models.activations import ACTIVATIONS, scaled_activation
-from nfnet.models.layers import Linear, SqueezeExcite, StochDepth, WSConv2D, average_pool, spatial_mean
+from nfnet.models.layers import Linear, SqueezeExcite, StochDepth, WSConv2D, average_pool, check_images, spatial_mean
 from nfnet.models.parts import Part
 from nfnet.models.precision import parameter_dtype
 from nfnet.ranges import CLASSES, RATE, Range, check_fields, check_value, shown
@@ -336,10 +336,7 @@ class NFNet(hk.Module):
         return {"logits": self.classifier(features), "pool": pool}
 
     def _check(self, images: Array) -> None:
-        if images.ndim != 4 or images.shape[-1] != 3:
-            raise UserError(f"images have shape {images.shape}, but need shape [batch, height, width, 3].")
-        if not jnp.issubdtype(images.dtype, jnp.floating):
-            raise UserError(f"images are {images.dtype}, but must be normalized to a floating type.")
+        check_images(images)
         _, height, width, _ = images.shape
         smallest = self.config.smallest_image
         if min(height, width) < smallest:

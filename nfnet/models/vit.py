@@ -27,7 +27,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from nfnet.errors import UserError, unknown_name
-from nfnet.models.layers import Linear, StochDepth
+from nfnet.models.layers import Linear, StochDepth, check_images
 from nfnet.models.parts import Part
 from nfnet.models.precision import parameter_dtype
 from nfnet.ranges import CLASSES, RATE, Range, check_fields, check_value, shown
@@ -258,7 +258,7 @@ class ViT(hk.Module):
         Raises:
             UserError: If the images have the wrong rank, channels, type or size.
         """
-        self._check(images)
+        check_images(images)
         dtype = images.dtype if self.dtype is None else self.dtype
         x = self.embed(images.astype(dtype), is_training)
         for i, rate in enumerate(self.block_rates):
@@ -294,12 +294,6 @@ class ViT(hk.Module):
         """Returns logits."""
         bias = hk.initializers.Constant(self.logit_bias)
         return Linear(self.num_classes, w_init=jnp.zeros, b_init=bias, name="head")(features)
-
-    def _check(self, images: Array) -> None:
-        if images.ndim != 4 or images.shape[-1] != 3:
-            raise UserError(f"images have shape {images.shape}, but need shape [batch, height, width, 3].")
-        if not jnp.issubdtype(images.dtype, jnp.floating):
-            raise UserError(f"images are {images.dtype}, but must be normalized to a floating type.")
 
 
 def sincos2d(rows: int, columns: int, width: int) -> Float[np.ndarray, "tokens width"]:
