@@ -1,28 +1,76 @@
-"""What the figures of both families share: runs by model, frontiers, laws and the keys to them."""
+"""What the figures of both families share: runs in few clear marks, frontiers, laws with bands, test-set noise."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
 
 from figures import style
+from figures.style import Look
+from paper.noise import INTERVAL, difference_error
 from paper.vits.advantage import best_within
 
-__all__ = ["Curve", "draw_frontiers", "draw_nfnets", "draw_vits", "error_axis", "keys", "mark_inset", "model_handles"]
+__all__ = [
+    "CONVERSION",
+    "GROUPS",
+    "LATER",
+    "NOISE",
+    "Curve",
+    "draw_frontier",
+    "draw_laws",
+    "draw_nfnets",
+    "draw_noise",
+    "draw_vits",
+    "error_axis",
+    "group_of",
+    "inset_at",
+    "key",
+    "name_nfnets",
+    "name_vits",
+    "once",
+    "share_text",
+]
+
+GROUPS: Mapping[str, Look] = {
+    look.label: look
+    for look in (
+        Look("s, Ti, S", "#c98f45", ".", "", filled=False),
+        Look("B", "#b06a1e", "o", "", filled=False),
+        Look("L", "#7f4310", "s", "", filled=False),
+        Look("g, G", "#4a2508", "D", "", filled=False),
+    )
+}
+"""Vision Transformers of Zhai et al. by width."""
+
+LATER = Look("later ViTs", style.HIGHLIGHT, "*", "")
+"""Results of later work."""
+
+NOISE = "#e4e4e4"
+CONVERSION: Mapping[str, Any] = {
+    "facecolor": style.VIT_BAND,
+    "edgecolor": style.HIGHLIGHT,
+    "hatch": "//////",
+    "hatch_linewidth": 0.4,
+    "linewidth": 0,
+}
+"""The band of a conversion's interval, hatched so that it differs from noise without colour."""
+LEADER = 18.0  # points from which a label is joined to its run
 
 
-LABELLED = 3.0
-"""Size of markers, in points, from which labels are written beside them."""
+def group_of(model: str) -> str:
+    """Which of :data:`GROUPS` a model of Zhai et al. belongs to."""
+    size = model.removeprefix("ViT-").partition("/")[0]
+    return {"B": "B", "L": "L", "g": "g, G", "G": "g, G"}.get(size, "s, Ti, S")
 
 
 @dataclass(frozen=True)
@@ -30,10 +78,12 @@ class Curve:
     """A fitted or printed law as it is drawn.
 
     Attributes:
-        label: Its name in the legend.
+        label: Its name in the key.
         compute: Compute at which it is drawn.
         error: Its error there, in percent.
         colour: Its colour.
+        low: Lower end of its 95% interval; empty where it has none.
+        high: Upper end.
         linestyle: Its line.
     """
 
@@ -41,11 +91,9 @@ class Curve:
     compute: Float[np.ndarray, " m"]
     error: Float[np.ndarray, " m"]
     colour: str
-    linestyle: Any
-
-    def draw(self, axes: Axes) -> None:
-        """Draws the law."""
-        axes.plot(self.compute, self.error, color=self.colour, linestyle=self.linestyle, linewidth=1.1, zorder=2.5)
+    low: Float[np.ndarray, " k"]
+    high: Float[np.ndarray, " k"]
+    linestyle: Any = (0, (4, 2))
 
     @property
     def handle(self) -> Line2D:
@@ -58,184 +106,227 @@ def _inside(axes: Axes, x: pd.Series, y: pd.Series) -> pd.Series:
     return x.between(left, right) & y.between(bottom, top)
 
 
-def draw_vits(axes: Axes, runs: pd.DataFrame, column: str, *, size: float = 3.6) -> None:
-    """Draws Vision Transformers against ``column``; later points larger, with the interval of their hours.
+def once(runs: pd.DataFrame) -> pd.DataFrame:
+    """The sweep, and of the later results those of other work at their stated hours: every run once.
 
-    Where one of the later models was fine-tuned at several resolutions, each is labelled.
+    Args:
+        runs: Rows of :meth:`paper.vits.advantage.Matched.vit_runs`.
+    """
+    printed = set(zip(runs.model[~runs.later], runs.error[~runs.later], strict=True))
+    known = pd.Series([run in printed for run in zip(runs.model, runs.error, strict=True)], index=runs.index)
+    return runs[~runs.later | ((runs.accounting == "stated") & ~known)]
+
+
+def draw_vits(axes: Axes, runs: pd.DataFrame, column: str, *, size: float = 4.0) -> None:
+    """Draws Vision Transformers against ``column`` by group; later results filled, with the interval of their hours.
 
     Args:
         axes: With limits set; runs outside are left out.
-        runs: Rows of :meth:`paper.vits.advantage.Matched.vit_runs`.
-        column: ``mid`` or ``flops``.
+        runs: ``model``, ``later``, ``error`` and ``column``; ``low`` and ``high`` where ``column`` is ``mid``.
+        column: What they are drawn against.
         size: Size of the markers, in points.
     """
-    for later in (False, True):
-        shown = runs[(runs.later == later) & _inside(axes, runs[column], runs.error)]
-        for model, look in style.VITS.items():
-            rows = shown[shown.model == model]
-            if rows.empty:
-                continue
-            kind: dict[str, Any] = {"linestyle": "", "color": look.colour, "marker": look.marker}
-            if later:
-                bars = [rows[column] - rows.low, rows.high - rows[column]] if column == "mid" else None
-                axes.errorbar(
-                    rows[column],
-                    rows.error,
-                    xerr=bars,
-                    markersize=(2.2 if look.marker == "*" else 1.7) * size,
-                    markeredgewidth=0.8,
-                    markerfacecolor=style.VIT_BAND,
-                    elinewidth=0.9,
-                    capsize=2,
-                    zorder=5,
-                    **kind,
-                )
-                if size >= LABELLED:
-                    _resolutions(axes, rows, column)
-            else:
-                star = 1.5 if look.marker == "*" else 1
-                axes.plot(
-                    rows[column],
-                    rows.error,
-                    markersize=size * star,
-                    markerfacecolor="white",
-                    markeredgewidth=0.7,
-                    zorder=3,
-                    **kind,
-                )
-
-
-def _resolutions(axes: Axes, rows: pd.DataFrame, column: str) -> None:
-    if len(rows) > 1:
-        right = rows.high if column == "mid" else rows[column]
-        for x, y, pixels in zip(right, rows.error, rows.resolution, strict=True):
-            axes.annotate(
-                f"{pixels} px",
-                (x, y),
-                xytext=(4 if column == "mid" else 7, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=6.5,
-                color=style.MUTED,
-            )
+    shown = runs[_inside(axes, runs[column], runs.error)]
+    groups = shown.model.map(group_of)
+    for name, look in GROUPS.items():
+        rows = shown[~shown.later & (groups == name)]
+        kind: dict[str, Any] = {"marker": look.marker, "color": look.colour, "markerfacecolor": "white"}
+        axes.plot(rows[column], rows.error, linestyle="", markersize=size, markeredgewidth=0.8, zorder=3, **kind)
+    later = shown[shown.later]
+    if column == "mid" and len(later):
+        bars = [later[column] - later.low, later.high - later[column]]
+        axes.errorbar(later[column], later.error, xerr=bars, linestyle="", color=LATER.colour, elinewidth=0.9, zorder=5)
+    axes.plot(
+        later[column],
+        later.error,
+        linestyle="",
+        marker=LATER.marker,
+        color=LATER.colour,
+        markeredgecolor="white",
+        markeredgewidth=0.4,
+        markersize=2.1 * size,
+        zorder=6,
+    )
 
 
 def draw_nfnets(axes: Axes, runs: pd.DataFrame, column: str, *, size: float = 4.5) -> None:
-    """Draws NFNets against ``column`` (``hours`` or ``flops``); those with repeated augmentation hollow."""
+    """Draws NFNets against ``column``, each model joined by a thin line; those with repeated augmentation hollow."""
     for model, look in style.COMPANION.items():
         for repeated in (False, True):
-            rows = runs[(runs.model == model) & (runs.repeated_augmentation == repeated)]
+            rows = runs[(runs.model == model) & (runs.repeated_augmentation == repeated)].sort_values(column)
             if rows.empty:
                 continue
             axes.plot(
                 rows[column],
                 rows.error,
-                linestyle="",
+                linestyle="-" if len(rows) > 1 else "",
+                linewidth=0.5,
                 marker=look.marker,
                 color=look.colour,
                 markersize=size,
                 markerfacecolor="white" if repeated else look.colour,
                 markeredgewidth=0.8,
-                zorder=6,
+                zorder=7,
             )
 
 
-def draw_frontiers(
+def name_nfnets(axes: Axes, runs: pd.DataFrame, column: str, offsets: Mapping[str, tuple[float, float]]) -> None:
+    """Writes the name of each NFNet beside its cheapest run, ``offsets`` points away."""
+    for model, (x, y) in offsets.items():
+        rows = runs[(runs.model == model) & ~runs.repeated_augmentation].sort_values(column)
+        if not rows.empty:
+            _label(axes, model, (rows[column].iloc[0], rows.error.iloc[0]), (x, y), style.COMPANION[model].colour)
+
+
+def _label(axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], colour: str) -> None:
+    far = np.hypot(*offset) > LEADER
+    axes.annotate(
+        text,
+        at,
+        xytext=offset,
+        textcoords="offset points",
+        fontsize=7,
+        color=colour,
+        ha="left" if offset[0] > 0 else "right" if offset[0] < 0 else "center",
+        va="center",
+        zorder=8,
+        path_effects=[withStroke(linewidth=2, foreground="white")],
+        arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3} if far else None,
+    )
+
+
+def name_vits(
+    axes: Axes, runs: pd.DataFrame, column: str, offsets: Mapping[tuple[str, int], tuple[float, float]]
+) -> None:
+    """Writes beside the best run of a model at a resolution its name, and the resolution where several were published.
+
+    Args:
+        axes: With limits set.
+        runs: As of :func:`draw_vits`; later results go before the sweep's.
+        column: What they are drawn against.
+        offsets: Points from the run to its name, by model and resolution.
+    """
+    for (model, resolution), offset in offsets.items():
+        own = runs[(runs.model == model) & (runs.later == runs.later[runs.model == model].any())]
+        rows = own[own.resolution == resolution].sort_values("error").head(1)
+        several = len(set(own.resolution)) > 1
+        name = model.removeprefix("ViT-").partition("-400m")[0]
+        for x, y in zip(rows[column], rows.error, strict=True):
+            colour = LATER.colour if rows.later.iloc[0] else GROUPS[group_of(model)].colour
+            _label(axes, f"{name}, {resolution} px" if several else name, (x, y), offset, colour)
+
+
+def draw_frontier(
     axes: Axes,
     budgets: Float[np.ndarray, " b"],
-    nfnets: tuple[pd.Series, pd.Series],
-    vits: tuple[pd.Series, pd.Series],
+    family: str,
+    compute: pd.Series,
+    error: pd.Series,
     ends: tuple[pd.Series, pd.Series] | None = None,
 ) -> None:
-    """Draws the best error within each budget of both families, each up to its dearest run.
+    """Draws the best error of a family within each budget, up to its dearest run.
 
     Args:
         axes: To draw on.
         budgets: Compute at which the steps are evaluated.
-        nfnets: Compute and error of the NFNets.
-        vits: Compute and error of the Vision Transformers.
-        ends: Least and largest compute of the Vision Transformers, between whose frontiers a band is drawn.
+        family: ``nfnet`` or ``vit``.
+        compute: Compute of the family's runs.
+        error: Their errors.
+        ends: Least and largest compute of the runs, between whose frontiers a band is drawn.
     """
-    compute, error = (column.to_numpy(float) for column in vits)
+    at, values = compute.to_numpy(float), error.to_numpy(float)
     if ends is not None:
-        low, high = (best_within(budgets, end.to_numpy(float), error) for end in ends)
+        low, high = (best_within(budgets, end.to_numpy(float), values) for end in ends)
         shown = budgets <= ends[1].max()
-        axes.fill_between(budgets[shown], low[shown], high[shown], color=style.VIT_BAND, linewidth=0, zorder=1)
-    mine = tuple(column.to_numpy(float) for column in nfnets)
-    for family, (at, values) in (("vit", (compute, error)), ("nfnet", mine)):
-        steps = np.union1d(budgets, at)  # runs between two budgets would blunt the steps
-        steps = steps[(steps >= budgets[0]) & (steps <= at.max())]
-        best = best_within(steps, at, values)
-        axes.plot(steps, best, color=style.FAMILIES[family].colour, linewidth=1.3, zorder=2.2, gid=family)
+        axes.fill_between(budgets[shown], low[shown], high[shown], **CONVERSION, zorder=1.5)
+    steps = np.union1d(budgets, at)  # runs between two budgets would blunt the steps
+    steps = steps[(steps >= budgets[0]) & (steps <= at.max())]
+    axes.plot(
+        steps,
+        best_within(steps, at, values),
+        color=style.FAMILIES[family].colour,
+        linewidth=1.3,
+        zorder=2.2,
+        gid=family,
+    )
 
 
-def error_axis(axes: Axes, low: float, high: float, ticks: Sequence[float]) -> None:
+def draw_noise(axes: Axes, budgets: Float[np.ndarray, " b"], compute: pd.Series, error: pd.Series, images: int) -> None:
+    """Shades what the test set cannot tell from the best NFNet within each budget, at 95%."""
+    at = compute.to_numpy(float)
+    steps = np.union1d(budgets, at)
+    best = best_within(steps, at, error.to_numpy(float))
+    width = INTERVAL * difference_error(best, best, images)
+    axes.fill_between(steps, best - width, best + width, color=NOISE, linewidth=0, zorder=0.5, gid="noise")
+
+
+def draw_laws(axes: Axes, laws: Sequence[Curve]) -> None:
+    """Draws laws, and their intervals as dotted lines of the same colour."""
+    for law in laws:
+        axes.plot(law.compute, law.error, color=law.colour, linestyle=law.linestyle, linewidth=1.1, zorder=2.5)
+        for end in (law.low, law.high):
+            if len(end):
+                axes.plot(law.compute, end, color=law.colour, linestyle=(0, (1, 1.5)), linewidth=0.9, zorder=2.4)
+
+
+def error_axis(axes: Axes, low: float, high: float, ticks: Sequence[float], *, label: bool = True) -> None:
     """A logarithmic axis of top-1 error in percent."""
     style.number_axis(axes, "y", ticks, [f"{tick:g}" for tick in ticks])
-    axes.set(ylim=(low, high), ylabel="ImageNet top-1 error (%)")
+    axes.set_ylim(low, high)
+    if label:
+        axes.set_ylabel("ImageNet top-1 error (%)")
 
 
-def mark_inset(axes: Axes, zoomed: Axes) -> None:
-    """Marks on ``axes`` what ``zoomed`` shows."""
-    (left, right), (bottom, top) = zoomed.get_xlim(), zoomed.get_ylim()
-    frame = Rectangle((left, bottom), right - left, top - bottom, fill=False, edgecolor=style.MUTED, linewidth=0.7)
-    frame.set_linestyle((0, (3, 2)))
-    axes.add_patch(frame)
+def inset_at(figure: Figure, main: Axes, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Adds small axes, placed in inches, whose frame marks what ``main`` shows once their limits are set."""
+    inset = style.axes_at(figure, left, bottom, width, height)
+    inset.tick_params(labelsize=6.5, length=2, pad=1.5)
+    (x, right), (y, top) = main.get_xlim(), main.get_ylim()
+    frame = Rectangle((x, y), right - x, top - y, fill=False, edgecolor=style.INK, linewidth=0.7, zorder=9, gid="shown")
+    inset.add_patch(frame)
+    return inset
 
 
-def model_handles(models: Sequence[str], *, hollow: bool = True, size: float = 4.5) -> list[Line2D]:
-    """Keys of ``models`` of either family; Vision Transformers hollow or, as the later ones, filled."""
-    looks = {**style.COMPANION, **style.VITS}
-    return [
-        Line2D(
-            [],
-            [],
-            linestyle="",
-            marker=looks[model].marker,
-            color=looks[model].colour,
-            markerfacecolor=looks[model].colour if looks[model].filled else "white" if hollow else style.VIT_BAND,
-            markeredgewidth=0.8,
-            markersize=size * (1.5 if looks[model].marker == "*" else 1),
-            label=model,
-        )
-        for model in models
-    ]
+def key(
+    figure: Figure,
+    laws: Sequence[Curve],
+    at: tuple[float, float],
+    *,
+    band: bool,
+    within: str = "in budget",
+    columns: int = 4,
+) -> None:
+    """The key of groups, lines and bands, its lower left corner ``at`` inches; ``within`` says what limits the best."""
+    width, height = figure.get_size_inches()
 
+    def mark(look: Look, label: str, face: str, size: float) -> Line2D:
+        kind: dict[str, Any] = {"marker": look.marker, "color": look.colour, "markerfacecolor": face}
+        return Line2D([], [], linestyle="", markersize=size, markeredgewidth=0.8, label=label, **kind)
 
-def keys(figure: Figure, nfnets: pd.DataFrame, vits: pd.DataFrame, laws: Sequence[Curve], *, band: bool) -> None:
-    """The keys at the right of a figure of 7.2 by 7 inches: models of both families, frontiers and laws."""
-    left = 5.5
-    mine = [model for model in style.COMPANION if model in set(nfnets.model)]
-    swept = [model for model in style.VITS if model in set(vits.model[~vits.later])]
-    later = [model for model in style.VITS if model in set(vits.model[vits.later])]
-    repeated = [model for model in mine if model in set(nfnets.model[nfnets.repeated_augmentation])]
-    hollow = model_handles(repeated)
-    for handle in hollow:
-        handle.set_markerfacecolor("white")
-        handle.set_label(f"{handle.get_label()}, repeated aug.")
-    _key(figure, "NFNets (Smith et al.)", [*model_handles(mine), *hollow], (left, 6.22))
-    _key(figure, "ViTs (Zhai et al.)", model_handles(swept), (left, 4.84))
-    _key(figure, "Later ViTs", model_handles(later, hollow=False, size=5), (left, 2.82))
-    lines: list[Any] = [
-        Line2D([], [], color=look.colour, linewidth=1.3, label=f"best {name} in budget")
-        for look, name in zip(style.FAMILIES.values(), ("NFNet", "ViT"), strict=True)
+    handles: list[Any] = [
+        *(mark(look, f"ViT-{name}", "white", 4.5) for name, look in GROUPS.items()),
+        mark(LATER, LATER.label, LATER.colour, 8),
+        *(
+            Line2D([], [], color=look.colour, linewidth=1.3, label=f"best {name} {within}")
+            for look, name in zip(style.FAMILIES.values(), ("NFNet", "ViT"), strict=True)
+        ),
+        *(law.handle for law in laws),
     ]
     if band:
-        lines.append(Patch(color=style.VIT_BAND, linewidth=0, label="range of conversion"))
-    _key(figure, "Frontiers and laws", [*lines, *(law.handle for law in laws)], (left, 2.02))
-
-
-def _key(figure: Figure, title: str, handles: Sequence[Artist], at: tuple[float, float]) -> None:
-    """A legend with a ``title`` whose upper left corner lies ``at`` inches from the figure's lower left corner."""
-    width, height = figure.get_size_inches()
-    legend = figure.legend(
+        handles.append(Patch(**CONVERSION, label="range of conversion"))
+    handles.append(Patch(color=NOISE, linewidth=0, label="not told by the test set (95%)"))
+    figure.legend(
         handles=handles,
-        title=title,
-        loc="upper left",
+        loc="lower left",
         bbox_to_anchor=(at[0] / width, at[1] / height),
+        ncols=columns,
         borderaxespad=0,
         borderpad=0,
-        alignment="left",
+        columnspacing=1.3,
     )
-    legend.get_title().set_fontweight("bold")
-    legend.get_title().set_fontsize(8)
+
+
+def share_text(shares: pd.Series) -> str:
+    """The least and the largest share in whole percent, rounded down so that none is overstated."""
+    first, last = (int(np.floor(100 * share + 1e-9)) for share in (shares.min(), shares.max()))
+    return f"{first}%" if first == last else f"{first} to {last}%"

@@ -1,7 +1,8 @@
 """Where parameters and multiply-adds go: stem, stages and head of F0 to F7 and of the '+' variants in both readings.
 
 Data: none; ``nfnet.cost`` counts the networks from their abstract shapes. Claim: the third stage, half of all
-blocks, has most of either.
+blocks, has most of either. Bars are shares, which the smallest variants show as well as the largest; totals are written
+beside them.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ GROUPS = {
 """Variants by reading and whether they are '+' variants, from top to bottom, and their heading."""
 
 _QUANTITIES = {
-    "parameters": ("Parameters (millions)", 1e6),
-    "macs": ("Multiply-adds per image (billions)", 1e9),
+    "parameters": ("Share of parameters (%)", "millions", 1e6),
+    "macs": ("Share of multiply-adds (%)", "billions", 1e9),
 }
 _GAP = 1.1
 """Distance between groups beyond that of rows."""
@@ -52,7 +53,7 @@ def places(parts: pd.DataFrame) -> dict[tuple[str, str], float]:
 
 @style.companion_style()
 def draw(parts: pd.DataFrame, resolution: int) -> Figure:
-    """Draws stacked bars of parameters and multiply-adds.
+    """Draws stacked bars of the shares of parameters and multiply-adds, with their totals beside them.
 
     Args:
         parts: ``variant``, ``plus_width``, ``part``, ``parameters`` and ``macs``, the parts in order.
@@ -61,7 +62,7 @@ def draw(parts: pd.DataFrame, resolution: int) -> Figure:
     figure = Figure(figsize=(7.2, 6.0))
     heights = places(parts)
     for left, quantity in zip((0.95, 4.2), _QUANTITIES, strict=True):
-        axes = style.axes_at(figure, left, 0.5, 2.7, 4.35)
+        axes = style.axes_at(figure, left, 0.5, 2.5, 4.35)
         _bars(axes, parts, quantity, heights)
     first, second = figure.axes
     second.set_yticks([])
@@ -86,7 +87,7 @@ def draw(parts: pd.DataFrame, resolution: int) -> Figure:
     figure.legend(
         handles=handles,
         loc="lower left",
-        bbox_to_anchor=(0.95 / 7.2, 4.93 / 6.0),
+        bbox_to_anchor=(0.95 / 7.2, 5.03 / 6.0),
         ncols=len(handles),
         handlelength=1.2,
         handleheight=0.9,
@@ -104,11 +105,10 @@ def draw(parts: pd.DataFrame, resolution: int) -> Figure:
     more = 100 * (sums.loc["published"] / sums.loc["released"] - 1)
     style.headline(
         figure,
-        f"{most.capitalize()} has most of either in every variant"
-        if (share > 50).all(axis=None)
-        else "No part has most of either in every variant",
-        f"It takes {share.parameters.min():.0f} to {share.parameters.max():.0f}% of the parameters and "
-        f"{share.macs.min():.0f} to {share.macs.max():.0f}% of the multiply-adds. The two readings of '+' differ in "
+        f"{most.capitalize()} takes {share.parameters.min():.0f} to {share.parameters.max():.0f}% of the parameters, "
+        f"{share.macs.min():.0f} to {share.macs.max():.0f}% of the multiply-adds",
+        f"It has {'more' if (share > 50).all(axis=None) else 'not more'} than half of either in every variant. "
+        f"Totals stand beside the bars. The two readings of '+' differ in "
         f"{' and '.join(differing)} alone: as published they have {more.parameters.min():.1f} to "
         f"{more.parameters.max():.1f}% more parameters and {more.macs.min():.0f} to {more.macs.max():.0f}% more "
         f"multiply-adds ({resolution} px, 1000 classes).",
@@ -117,12 +117,13 @@ def draw(parts: pd.DataFrame, resolution: int) -> Figure:
 
 
 def _bars(axes: Axes, parts: pd.DataFrame, quantity: str, heights: dict[tuple[str, str], float]) -> None:
-    label, unit = _QUANTITIES[quantity]
+    label, prefix, unit = _QUANTITIES[quantity]
     ends = dict.fromkeys(heights, 0.0)
+    totals = parts.groupby(["variant", "plus_width"])[quantity].sum()
     for part, colour in style.PARTS.items():
         rows = parts[parts.part == part]
         keys = list(zip(rows.variant, rows.plus_width, strict=True))
-        values = (rows[quantity] / unit).to_list()
+        values = [100 * value / totals[key] for key, value in zip(keys, rows[quantity], strict=True)]
         axes.barh(
             [heights[key] for key in keys],
             values,
@@ -134,17 +135,19 @@ def _bars(axes: Axes, parts: pd.DataFrame, quantity: str, heights: dict[tuple[st
             label=part,
         )
         ends |= {key: ends[key] + value for key, value in zip(keys, values, strict=True)}
-    for key, end in ends.items():
+    for key, height in heights.items():
+        total = totals[key] / unit
         axes.annotate(
-            f"{end:.0f}" if quantity == "parameters" else f"{end:.1f}",
-            (end, heights[key]),
-            xytext=(3, 0),
+            f"{total:.0f}" if quantity == "parameters" else f"{total:.1f}",
+            (100, height),
+            xytext=(4, 0),
             textcoords="offset points",
             va="center",
             fontsize=7,
             color=style.MUTED,
         )
-    axes.set(xlabel=label, xlim=(0, 1.12 * max(ends.values())), ylim=(max(heights.values()) + 0.7, -0.7))
+    axes.annotate(prefix, (100, -0.7), xytext=(4, 1), textcoords="offset points", fontsize=7, color=style.MUTED)
+    axes.set(xlabel=label, xlim=(0, 100.5), ylim=(max(heights.values()) + 0.7, -0.7))
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
 

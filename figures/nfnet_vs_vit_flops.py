@@ -2,7 +2,8 @@
 
 Data: ``paper/data/smith2023_figure1.csv``, ``zhai2022_finetune.csv``, ``zhai2022_models.csv`` and
 ``alabdulmohsin2023_table1.csv``, with the cost of the NFNets computed from the models. Claim: at every budget of FLOPs,
-an axis that needs no conversion between devices, the best NFNet has a lower error than the best Vision Transformer.
+an axis that needs no conversion between devices, the best NFNet has a lower error than the best Vision Transformer of
+the sweep, and at most budgets by more than the test set's noise.
 """
 
 from __future__ import annotations
@@ -15,81 +16,86 @@ from matplotlib.figure import Figure
 
 from figures import families, style
 from figures.families import Curve
-from paper.vits.advantage import FittedAdvantage
 
 if TYPE_CHECKING:
     from paper.study import Study
 
 __all__ = ["draw", "from_study"]
 
+_NFNET_NAMES = {"F1": (-6.0, 0.0), "F3": (-5.0, -6.0), "F3+": (-5.0, -6.0), "F7": (-5.0, -6.0), "F7+": (-5.0, -7.0)}
+_VIT_NAMES = {
+    ("ViT-B/16", 384): (6.0, 0.0),
+    ("ViT-L/16", 384): (6.0, 0.0),
+    ("ViT-g/14", 518): (-3.0, -28.0),
+    ("SoViT-400m/14", 224): (7.0, 0.0),
+    ("SoViT-400m/14", 384): (7.0, 2.0),
+    ("SoViT-400m/14", 518): (7.0, -2.0),
+    ("ViT-G/14", 518): (0.0, -10.0),
+}
+
 
 @style.companion_style()
 def draw(
-    nfnets: pd.DataFrame, vits: pd.DataFrame, laws: list[Curve], led: tuple[float, float], fitted: FittedAdvantage
+    nfnets: pd.DataFrame, vits: pd.DataFrame, laws: list[Curve], led: pd.DataFrame, tuned: pd.DataFrame, images: int
 ) -> Figure:
-    """Draws both families, the whole range above and where NFNets were trained below.
+    """Draws both families where NFNets were trained, with the whole range as an inset.
 
     Args:
         nfnets: Rows of :attr:`paper.vits.advantage.Matched.nfnet_runs`.
-        vits: Rows of :meth:`paper.vits.advantage.Matched.vit_runs`.
+        vits: Rows of :meth:`paper.vits.advantage.Matched.vit_runs`, each later result once.
         laws: Fitted laws of the error.
-        led: Share of the budgets at which NFNets lead the sweep: on FLOPs of pre-training, and with fine-tuning.
-        fitted: Difference of the fitted laws.
+        led: ``share_led`` and ``share_beyond`` of the budgets against the sweep, on FLOPs of pre-training.
+        tuned: The same with the FLOPs of fine-tuning.
+        images: Images of the test set.
     """
-    figure = Figure(figsize=(7.2, 7.0))
-    whole = style.axes_at(figure, 0.6, 4.45, 4.75, 1.75)
-    zoom = style.axes_at(figure, 0.6, 0.5, 4.75, 3.4)
-    dearest, swept = vits.flops.max(), vits[~vits.later]
-    plain = nfnets[~nfnets.repeated_augmentation]
+    figure = Figure(figsize=(7.2, 6.1))
+    main = style.axes_at(figure, 0.6, 1.1, 6.4, 4.2)
+    dearest, swept, plain = vits.flops.max(), vits[~vits.later], nfnets[~nfnets.repeated_augmentation]
+    style.flops_axis(main, nfnets.flops.min() / 1.7, dearest * 1.5)
+    families.error_axis(main, min(nfnets.error.min(), vits.error.min()) / 1.045, 17.05, [10, 11, 12, 13, 14, 15, 16])
+    inset = families.inset_at(figure, main, 4.95, 3.55, 2.0, 1.6)
+    style.flops_axis(inset, vits.flops.min() / 1.6, dearest * 1.6, label=False)
+    families.error_axis(inset, nfnets.error.min() / 1.08, vits.error.max() * 1.15, [10, 20, 50], label=False)
 
-    style.flops_axis(whole, vits.flops.min() / 1.6, dearest * 1.6, label=False)
-    whole.set_xlabel("FLOPs", labelpad=1)
-    families.error_axis(whole, nfnets.error.min() / 1.06, vits.error.max() * 1.15, [10, 15, 20, 30, 50])
-    style.flops_axis(zoom, nfnets.flops.min() / 1.6, dearest * 1.6)
-    families.error_axis(zoom, nfnets.error.min() / 1.025, 17.8, [10, 11, 12, 13, 14, 15, 16, 17])
-    families.mark_inset(whole, zoom)
-    for axes, size in ((whole, 2.6), (zoom, 3.6)):
+    for axes in (main, inset):
         budgets = np.geomspace(*axes.get_xlim(), 2000)
-        families.draw_frontiers(axes, budgets, (plain.flops, plain.error), (swept.flops, swept.error))
-        for law in laws:
-            law.draw(axes)
-        families.draw_vits(axes, vits, "flops", size=size)
-        families.draw_nfnets(axes, nfnets, "flops", size=size + 1)
-
-    families.keys(figure, nfnets, vits, laws, band=False)
-    apart = fitted.low > 0
-    where = (
-        "at every budget"
-        if apart.all()
-        else f"up to {_text(fitted.budgets[apart].max())} FLOPs"
-        if apart.any() and not apart[-1]
-        else "at no or few budgets"
-    )
+        families.draw_frontier(axes, budgets, "vit", swept.flops, swept.error)
+        families.draw_frontier(axes, budgets, "nfnet", plain.flops, plain.error)
+        families.draw_vits(axes, vits, "flops", size=4.0 if axes is main else 2.0)
+        families.draw_nfnets(axes, nfnets, "flops", size=4.5 if axes is main else 2.2)
+    families.draw_noise(main, np.geomspace(*main.get_xlim(), 2000), plain.flops, plain.error, images)
+    families.draw_laws(main, laws)
+    families.name_nfnets(main, nfnets, "flops", _NFNET_NAMES)
+    families.name_vits(main, vits, "flops", _VIT_NAMES)
+    families.key(figure, laws, (0.15, 0.1), band=False)
     style.headline(
         figure,
-        f"By training FLOPs the best NFNet leads at {led[0]:.0%} of budgets, with no conversion",
-        f"With the FLOPs of fine-tuning: {led[1]:.0%}. The fitted laws differ by more than their uncertainty {where}. "
-        "The frame above is enlarged below.",
+        f"By FLOPs NFNets lead at {families.share_text(led.share_led)} of budgets, beyond the test set's "
+        f"noise at {families.share_text(led.share_beyond)}",
+        f"Best NFNet against the best of {len(swept)} Vision Transformers of Zhai et al. within a budget; no hours are "
+        f"converted. With the FLOPs of fine-tuning {families.share_text(tuned.share_led)} and "
+        f"{families.share_text(tuned.share_beyond)}. Dotted: 95% of a fitted law. Hollow X: repeated "
+        "augmentation. Inset: the whole range.",
     )
     return figure
-
-
-def _text(flops: float) -> str:
-    """A number of FLOPs as mathtext."""
-    mantissa, exponent = f"{flops:.1e}".split("e")
-    return f"${mantissa}\\times 10^{{{int(exponent)}}}$"
 
 
 def from_study(study: Study) -> Figure:
     """Both families from the logged results."""
     matched = study.matched
-    table = matched.table.set_index("scenario").share_led
+    table = matched.table
     laws = []
     for name, law, family in (
         ("NFNets' law", matched.nfnet_law("flops"), "nfnet"),
         ("ViTs' law", matched.vit_law("flops"), "vit"),
     ):
         at = np.geomspace(law.compute.min(), law.compute.max(), 100)
-        laws.append(Curve(name, at, law.predict(at), style.FAMILIES[family].colour, (0, (4, 2))))
-    led = (float(table["sweep, by FLOPs"]), float(table["sweep, FLOPs with fine-tuning"]))
-    return draw(matched.nfnet_runs, matched.vit_runs(), laws, led, matched.fitted_flops)
+        laws.append(Curve(name, at, law.predict(at), style.FAMILIES[family].colour, *law.band(at)))
+    return draw(
+        matched.nfnet_runs,
+        families.once(matched.vit_runs()),
+        laws,
+        table[table.scenario == "sweep, by FLOPs"],
+        table[table.scenario == "sweep, FLOPs with fine-tuning"],
+        matched.images,
+    )

@@ -1,7 +1,7 @@
 """Signal propagation at initialisation: variance, squared mean and variance of the residual branch along the blocks.
 
-Data: none; ``paper.experiments.propagation`` measures a real network. Claims: where inputs are smooth the variance is
-what beta expects; average pooling in transition blocks takes what is not smooth.
+Data: none; ``paper.experiments.propagation`` measures a real network. Claim: the variance stays below what beta
+expects, the more the less smooth the inputs are in space, since average pooling in transition blocks takes what is not.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["draw", "from_study"]
 
 _PANELS = {
-    "variance": ("Variance (1)", 2.2),
-    "square_mean": ("Mean² (1)", 0.7),
-    "branch_variance": ("Branch var. (1)", 1.2),
+    "variance": ("Variance", 2.2),
+    "square_mean": ("Mean²", 0.7),
+    "branch_variance": ("Branch variance", 1.2),
 }
-"""Label and height in inches of each panel."""
+"""Label and height in inches of each panel; all three are pure numbers."""
 
 
 @style.companion_style()
@@ -38,7 +38,7 @@ def draw(signal: pd.DataFrame, kept: pd.DataFrame) -> Figure:
         signal: The table of :func:`paper.experiments.propagation.propagation`.
         kept: The table of :func:`paper.experiments.propagation.transitions`.
     """
-    width, height = 6.5, 6.15
+    width, height = 7.2, 6.3
     figure = Figure(figsize=(width, height))
     bottom = 5.0
     one = signal[signal.inputs == signal.inputs.iloc[0]]
@@ -86,14 +86,15 @@ def draw(signal: pd.DataFrame, kept: pd.DataFrame) -> Figure:
     )
     halving = {inputs: rows.kept for inputs, rows in kept[kept.halves].groupby("inputs")}
     ratio = {inputs: rows.variance / rows.expected for inputs, rows in signal.groupby("inputs")}
+    last = {inputs: 100 * float(rows.iloc[-1]) for inputs, rows in ratio.items()}
     style.headline(
         figure,
-        "On smooth inputs the variance is near what beta expects"
-        if ratio["uniform"].min() > 2 / 3 and ratio["uniform"].max() < 3 / 2
-        else "Even on smooth inputs the variance is far from what beta expects",
-        "Averages over channels at initialisation, with skip gains of 1. On inputs that are uniform in space the "
-        f"variance is {ratio['uniform'].min():.2f} to {ratio['uniform'].max():.2f} times the expected one. A "
-        f"transition block that halves the resolution keeps {_range(halving['uniform'])} of it there, and "
+        f"Variance ends at {last['uniform']:.0f}% of what beta expects on uniform inputs, at {last['noise']:.0f}% on "
+        "noise",
+        "Averages over channels at initialisation, with skip gains of 1, on random inputs that differ in smoothness. "
+        f"On those uniform in space the variance is {ratio['uniform'].min():.2f} to {ratio['uniform'].max():.2f} times "
+        f"the expected one, and ends at {last['photograph']:.0f}% on the spectrum of photographs. A transition block "
+        f"that halves the resolution keeps {_range(halving['uniform'])} of it on uniform inputs and "
         f"{_range(halving['noise'])} on white noise, most of which its average pooling removes.",
     )
     return figure

@@ -1,4 +1,4 @@
-"""Seconds of a training step and of a forward pass: ours, the released code, timm.
+"""How many times as fast as the released code ours and timm are, a row a machine.
 
 Data: ``benchmarks/results/model*.json``, which ``python -m benchmarks.model`` writes. Claims: none; the speed is this
 code's, not the paper's.
@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from figures import style
 from paper.benchmarks import COMMAND, load_speeds
@@ -19,52 +21,103 @@ if TYPE_CHECKING:
 
 __all__ = ["draw", "from_study"]
 
-_MODES = {"train": "Training step", "forward": "Forward pass"}
+BASE, OURS = "released", "ours"
+
+_MODES = {"train": ("training step", "training"), "forward": ("forward pass", "inference")}
+_TICKS = (0.25, 0.5, 1, 2, 4, 8, 16)
 
 
 @style.companion_style()
 def draw(speeds: pd.DataFrame) -> Figure:
-    """Draws a row of panels for each file, one panel a mode: medians as dots, with their range.
+    """Draws medians of the speed-up over the released code with their range, a panel a mode.
 
     Args:
-        speeds: Of :func:`paper.benchmarks.load_speeds`; may be empty.
+        speeds: Of :func:`paper.benchmarks.load_speeds`; may be empty. Files in which the released code was not
+            measured are left out, since there is nothing to compare with.
     """
-    files = list(dict.fromkeys(speeds.file))
-    width, height = 6.5, 0.95 + 1.75 * max(len(files), 1)
+    shown = speeds[speeds.speedup.notna() & (speeds.implementation != BASE)]
+    files = shown.drop_duplicates("file").sort_values(["cpu", "network", "allocator"], kind="stable")
+    width, tall = 7.2, 0.62 * max(len(files), 1)
+    height = tall + 1.75
     figure = Figure(figsize=(width, height))
-    for row, file in enumerate(files):
-        of_file = speeds[speeds.file == file]
-        names = list(dict.fromkeys(of_file.implementation))
-        measured = [mode for mode in _MODES if (of_file["mode"] == mode).any()]
-        for left, (mode, title) in zip((1.0, 4.0), _MODES.items(), strict=True):
-            if mode not in measured:
-                continue
-            shown = of_file[of_file["mode"] == mode]
-            axes = style.axes_at(figure, left, height - 0.95 - 1.75 * row - 1.05, 2.3, 1.05)
-            for one in shown.itertuples():
-                colour = style.HIGHLIGHT if one.implementation == "ours" else style.INK
-                place = names.index(str(one.implementation))
-                axes.plot([one.seconds_low, one.seconds_high], [place, place], color=colour, linewidth=1)
-                axes.plot([one.seconds], [place], "o", color=colour)
-            axes.set_yticks(range(len(names)), names if mode == measured[0] else [""] * len(names))
-            axes.set_ylim(len(names) - 0.5, -0.5)
-            axes.set_xlim(0, float(shown.seconds_high.max()) * 1.1)
-            axes.locator_params(axis="x", nbins=4)
-            first = of_file.iloc[0]
-            how = [first.cpu] * (len(set(speeds.cpu)) > 1) + ["large pages"] * (first.allocator == "hugepages")
-            below = f"\n{', '.join(how)}" if how else ""
-            axes.set_xlabel(f"{title}, {first.network} at {first.resolution} px{below} (s)")
-    ours = speeds[(speeds.implementation == "ours") & speeds.speedup.notna() & (speeds.allocator == "default")]
-    words = [
-        f"{network}, {_MODES[str(mode)].lower()} {' and '.join(f'{one:.1f}' for one in of_one.speedup)}"
-        for (network, mode), of_one in ours.groupby(["network", "mode"], sort=False)
-    ]
-    style.headline(
-        figure,
-        "Speed side by side" if files else "No speeds have been recorded",
-        "Times the released code's speed: " + "; ".join(words) + "." if words else f"To measure: {COMMAND}.",
-    )
+    if len(files):
+        for left, mode in zip((1.75, 4.6), _MODES, strict=True):
+            axes = style.axes_at(figure, left, 0.5, 2.45, tall)
+            _panel(axes, shown[shown["mode"] == mode], files.file.tolist())
+            axes.set_xlabel(f"Speed-up of a {_MODES[mode][0]} (times)")
+            lowest, highest = shown.speedup_low.min() / 1.15, shown.speedup_high.max() * 1.15
+            ticks = [tick for tick in _TICKS if lowest <= tick <= highest]
+            style.number_axis(axes, "x", ticks, [f"{tick:g}" for tick in ticks])
+            axes.set_xlim(lowest, highest)
+        figure.axes[0].set_yticks(range(len(files)), [_row_name(row) for _, row in files.iterrows()])
+        figure.axes[1].set_yticks(range(len(files)), [""] * len(files))
+        handles = [
+            Line2D([], [], **{**_look(name).line, "linestyle": ""}) for name in dict.fromkeys(shown.implementation)
+        ]
+        handles.append(Line2D([], [], color=style.MUTED, linewidth=0.9, linestyle=":", label="the released code"))
+        figure.legend(
+            handles=handles,
+            loc="lower left",
+            bbox_to_anchor=(1.75 / width, (tall + 0.62) / height),
+            ncols=len(handles),
+            borderaxespad=0,
+        )
+    style.headline(figure, *_words(shown))
     return figure
+
+
+def _panel(axes: Axes, speeds: pd.DataFrame, files: list[str]) -> None:
+    """One mode: a row a file, an implementation a mark, slightly apart."""
+    names = list(dict.fromkeys(speeds.implementation))
+    axes.axvline(1, color=style.MUTED, linewidth=0.9, linestyle=":", zorder=1)
+    columns = ("file", "implementation", "speedup", "speedup_low", "speedup_high")
+    for file, name, middle, low, high in zip(*(speeds[column] for column in columns), strict=True):
+        look = _look(name)
+        y = files.index(file) + 0.22 * (names.index(name) - (len(names) - 1) / 2)
+        axes.plot([low, high], [y, y], color=look.colour, linewidth=1, zorder=2)
+        axes.plot([middle], [y], **{**look.line, "linestyle": ""}, zorder=3)
+    axes.set_ylim(len(files) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+
+
+def _look(implementation: str) -> style.Look:
+    known = {
+        OURS: style.Look(OURS, style.HIGHLIGHT, "o"),
+        "timm eager": style.Look("timm eager", style.MUTED, "s", filled=False),
+        "timm compile": style.Look("timm compiled", style.INK, "^", filled=False),
+    }
+    return known.get(implementation, style.Look(implementation, style.INK, "x"))
+
+
+def _row_name(row: pd.Series) -> str:
+    pages = ", large pages" if row.allocator == "hugepages" else ""
+    return f"{row.cpu}{pages}\n{row.network}, {row.resolution} px"
+
+
+def _words(shown: pd.DataFrame) -> tuple[str, str]:
+    """The headline: ours against the released code, and against the faster of timm's two where it was measured."""
+    ours = shown[shown.implementation == OURS]
+    if ours.empty:
+        return "No speeds beside the released code's have been recorded", f"To measure: {COMMAND}."
+    against = {mode: _span(ours[ours["mode"] == mode].speedup) for mode in _MODES if (ours["mode"] == mode).any()}
+    (mode, span), *others = against.items()
+    title = f"Ours: {span} times the released code's speed in {_MODES[mode][1]}"
+    title += "".join(f", {span} in {_MODES[mode][1]}" for mode, span in others)
+    keys = ["file", "mode"]
+    timm = shown[shown.implementation.str.startswith("timm")].groupby(keys).speedup.max()
+    ratio = (ours.set_index(keys).speedup / timm).dropna()
+    words = [
+        f"{_span(of_mode)} in {_MODES[mode][1]}"
+        for mode in _MODES
+        if len(of_mode := ratio[ratio.index.get_level_values("mode") == mode])
+    ]
+    beside = f"Ours, in times the faster of timm's two: {', '.join(words)} (below 1, timm is faster). " if words else ""
+    return title, f"{beside}Medians with their range, {' and '.join(shown.dtype.unique())}."
+
+
+def _span(values: pd.Series) -> str:
+    low, high = f"{values.min():.1f}", f"{values.max():.1f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def from_study(study: Study) -> Figure:

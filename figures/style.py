@@ -126,9 +126,11 @@ MUTED = "#6b6b6b"
 BAND = "#d0d0d0"
 HIGHLIGHT = "#d55e00"
 ROUTES: Mapping[str, Look] = {
-    "frontier": Look("runs on the frontier", INK, "o", "-", filled=False),
-    "profiles": Look("iso-compute profiles", "#0072b2", "s", "--", filled=False),
-    "surface": Look("fitted surface", "#e69f00", "", "-."),
+    "frontier": Look("frontier (staircase)", "#4d4d4d", "o", "", filled=False),
+    "envelope": Look("envelope of the curves", "#8c8c8c", "^", "", filled=False),
+    "profiles": Look("iso-compute profiles", "#7fbfe0", "s", "-", filled=False),
+    "surface": Look("additive surface", HIGHLIGHT, "D", "--", filled=False),
+    "general": Look("general surface", INK, "v", "-"),
 }
 FAMILIES: Mapping[str, Look] = {
     "nfnet": Look("NFNets", INK, "", "-"),

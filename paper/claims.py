@@ -1,8 +1,9 @@
 """Every statement of the paper that its data can decide, checked.
 
 ``python -m paper.claims`` prints each claim with the verdict that its check computes and the evidence, and exits with
-1 when a computed verdict differs from the one recorded in ``claims.toml``. Ids and ``--section``, ``--origin`` and
-``--verdict`` ask for some of them.
+1 when a computed verdict differs from the one recorded in ``claims.toml``. Ids and ``--section``, ``--origin``,
+``--kind`` and ``--verdict`` ask for some of them. The paper's claims and ours, and statements, slips and descriptions,
+are never mixed in one list: :func:`grouped` keeps them apart wherever they are shown.
 """
 
 from __future__ import annotations
@@ -32,8 +33,12 @@ __all__ = [
     "Telling",
     "disagreements",
     "evaluate",
+    "format_count",
+    "format_heading",
     "format_summary",
+    "grouped",
     "load_claims",
+    "markdown_line",
     "select",
     "tell",
 ]
@@ -41,6 +46,20 @@ __all__ = [
 CLAIMS = Path(__file__).with_name("claims.toml")
 
 ORIGINS = ("paper", "ours")
+KINDS = ("statement", "erratum", "description")
+
+GROUPS: Mapping[tuple[str, str], tuple[str, str]] = {
+    ("paper", "statement"): ("statement of the paper", "statements of the paper"),
+    ("paper", "erratum"): ("possible slip in the paper's text", "possible slips in the paper's text"),
+    ("paper", "description"): (
+        "description of the paper's experiments",
+        "descriptions of the paper's experiments",
+    ),
+    ("ours", "statement"): ("statement of ours about the data", "statements of ours about the data"),
+    ("ours", "erratum"): ("possible slip in our text", "possible slips in our text"),
+    ("ours", "description"): ("description of ours", "descriptions of ours"),
+}
+"""What one claim, and several, of each origin and kind are called, in the order in which lists show them."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +73,18 @@ class Checked:
     def agrees(self) -> bool:
         """Whether the computed verdict is the recorded one."""
         return self.outcome.verdict == self.claim.verdict
+
+    @property
+    def caveat(self) -> str:
+        """What is held against a plain verdict: what the check computed, then what is recorded with that verdict."""
+        recorded = self.claim.caveat if self.agrees else ""
+        return " ".join(part for part in (self.outcome.caveat, recorded) if part)
+
+    @property
+    def statistic(self) -> str:
+        """What the check computes: the first paragraph of its docstring."""
+        text = _find_check(self.claim.id, self.claim.check).__doc__ or ""
+        return " ".join(text.split("\n\n")[0].split())
 
 
 Check = Callable[[Claim, "Study"], Outcome]
@@ -92,7 +123,7 @@ def select(claims: Sequence[Claim], ids: Sequence[str] = (), **fields: str | Non
     Args:
         claims: Where to look.
         ids: Ids of claims.
-        fields: Values of ``section``, ``origin`` or ``verdict`` (the recorded one); None goes for any.
+        fields: Values of ``section``, ``origin``, ``kind`` or ``verdict`` (the recorded one); None goes for any.
 
     Raises:
         UserError: If no claim has such an id or value, or none has all of them.
@@ -124,10 +155,12 @@ def _claim(where: str, entry: Mapping[str, Any]) -> Claim:
             raise UserError(f"{where}: unknown field {name!r}; known are {', '.join(fields)}.")
     if entry["origin"] not in ORIGINS:
         raise UserError(f"{where}: origin {entry['origin']!r} is neither of {', '.join(ORIGINS)}.")
+    if entry.get("kind", KINDS[0]) not in KINDS:
+        raise UserError(f"{where}: kind {entry['kind']!r} is none of {', '.join(KINDS)}.")
     if entry["verdict"] not in set(Verdict):
         raise UserError(f"{where}: unknown verdict {entry['verdict']!r}; known are {', '.join(Verdict)}.")
-    if (entry["verdict"] != Verdict.HOLDS) != bool(entry.get("caveat")):
-        raise UserError(f"{where}: a caveat goes with every verdict but 'holds', and with no other.")
+    if entry["verdict"] == Verdict.HOLDS and entry.get("caveat"):
+        raise UserError(f"{where}: a caveat goes with every verdict but 'holds'; remove it, or change the verdict.")
     _find_check(where, entry["check"])
     return Claim(**{**entry, "verdict": Verdict(entry["verdict"])})
 
@@ -147,21 +180,60 @@ def evaluate(study: Study, claims: Iterable[Claim] | None = None) -> list[Checke
     return [Checked(claim, _find_check(claim.id, claim.check)(claim, study)) for claim in claims]
 
 
+def grouped(checked: Iterable[Checked]) -> dict[str, list[Checked]]:
+    """The claims by origin and kind, in the order of :data:`GROUPS`: a title such as "statements of the paper" each."""
+    items = list(checked)
+    return {
+        titles[1]: mine
+        for (origin, kind), titles in GROUPS.items()
+        if (mine := [item for item in items if (item.claim.origin, item.claim.kind) == (origin, kind)])
+    }
+
+
 @dataclass(frozen=True)
 class Telling:
-    """Checked claims as a notebook shows them: a list of statement, verdict and evidence."""
+    """Checked claims as a notebook shows them, answer first: a table of verdicts for each group.
+
+    A row has the statement, the verdict and the one number that decides; evidence, null, threshold and caveat unfold
+    below the statement.
+    """
 
     checked: Sequence[Checked]
 
     def _repr_markdown_(self) -> str:
-        return "\n".join(
-            f"- {item.claim.statement} **{str(item.outcome.verdict).capitalize()}.** {item.outcome.evidence}"
-            + (f" *{item.claim.caveat}*" if item.claim.caveat else "")
-            for item in self.checked
-        )
+        tables = []
+        for title, items in grouped(self.checked).items():
+            rows = "\n".join(_table_row(item) for item in items)
+            tables.append(f"**{title[0].upper()}{title[1:]}**\n\n| Claim | Verdict | Number |\n|:--|:--|:--|\n{rows}")
+        return "\n\n".join(tables)
 
     def __repr__(self) -> str:
         return "\n".join(f"{item.claim.id}: {item.outcome.verdict}" for item in self.checked)
+
+
+def _table_row(item: Checked) -> str:
+    beside = {"Against": item.claim.null, "Threshold": item.claim.reason, "Caveat": item.caveat}
+    told = "<br>".join(
+        [_cell(item.outcome.evidence), *(f"<em>{name}:</em> {_cell(text)}" for name, text in beside.items() if text)]
+    )
+    verdict = str(item.outcome.verdict).capitalize()
+    return (
+        f"| {_cell(item.claim.statement)}<details><summary>Evidence</summary>{told}</details> "
+        f"| **{verdict}** | {_cell(item.outcome.number)} |"
+    )
+
+
+def _cell(text: str) -> str:
+    """A text that Markdown and HTML leave as it is, for a cell of a table."""
+    for mark, written in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("*", "\\*"), ("_", "\\_"), ("$", "\\$")):
+        text = text.replace(mark, written)
+    return text
+
+
+def markdown_line(item: Checked) -> str:
+    """A claim with its verdict, evidence and caveat as an item of a Markdown list."""
+    line = f"- {item.claim.statement} **{str(item.outcome.verdict).capitalize()}.** {item.outcome.evidence}"
+    return f"{line} *{item.caveat}*" if item.caveat else line
 
 
 def tell(study: Study, *ids: str) -> Telling:
@@ -187,26 +259,50 @@ def disagreements(checked: Sequence[Checked]) -> list[Checked]:
     return [item for item in checked if not item.agrees]
 
 
+_PLURALS: Mapping[Verdict, str] = {
+    Verdict.HOLDS: "hold",
+    Verdict.CAVEAT: "hold with a caveat",
+    Verdict.FAILS: "do not hold",
+    Verdict.OPEN: "cannot be decided from what was published",
+}
+
+
+def format_count(checked: Sequence[Checked]) -> str:
+    """How many claims have which verdict, e.g. ``3 hold, 1 does not hold``."""
+    counts = {verdict: sum(item.outcome.verdict == verdict for item in checked) for verdict in Verdict}
+    return ", ".join(
+        f"{count} {verdict if count == 1 else _PLURALS[verdict]}" for verdict, count in counts.items() if count
+    )
+
+
+def format_heading(title: str, items: Sequence[Checked]) -> str:
+    """How many claims a group of :func:`grouped` has, e.g. ``1 statement of the paper``."""
+    singular = {several: one for one, several in GROUPS.values()}
+    return f"{len(items)} {singular[title] if len(items) == 1 else title}"
+
+
 def format_summary(checked: Sequence[Checked]) -> str:
-    """One line a verdict with its number of claims, the paper's own and ours apart."""
-    lines = []
-    for origin, title in zip(ORIGINS, ("claims of the paper", "statements of ours about its data"), strict=True):
-        mine = [item for item in checked if item.claim.origin == origin]
-        counts = ", ".join(f"{sum(item.outcome.verdict == v for item in mine)} {v}" for v in Verdict)
-        lines.append(f"{len(mine)} {title}: {counts}")
-    return "\n".join(lines)
+    """A line a group of claims, the paper's own and ours apart, with how many have which verdict."""
+    return "\n".join(
+        f"{format_heading(title, items)}: {format_count(items)}" for title, items in grouped(checked).items()
+    )
 
 
 def as_json(checked: Sequence[Checked]) -> str:
-    """The checked claims as a JSON list."""
+    """The checked claims as a JSON list, grouped: every field of the claim, and all that was computed."""
     rows = [
         {
             **asdict(item.claim),
+            "group": title,
+            "statistic": item.statistic,
             "computed": item.outcome.verdict,
+            "number": item.outcome.number,
             "evidence": item.outcome.evidence,
+            "computed_caveat": item.outcome.caveat,
             "agrees": item.agrees,
         }
-        for item in checked
+        for title, items in grouped(checked).items()
+        for item in items
     ]
     return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
 
@@ -215,8 +311,12 @@ def _format_row(item: Checked) -> str:
     mark = " " if item.agrees else "!"
     text = f"{mark} {item.claim.id}  [{item.claim.section}]\n    {item.claim.statement}\n"
     text += f"    -> {item.outcome.verdict}: {item.outcome.evidence}"
-    if item.claim.caveat:
-        text += f"\n       {item.claim.caveat}"
+    if item.caveat:
+        text += f"\n       Caveat: {item.caveat}"
+    if item.claim.null:
+        text += f"\n       Against: {item.claim.null}"
+    if item.claim.reason:
+        text += f"\n       Threshold: {item.claim.reason}"
     if not item.agrees:
         text += f"\n       RECORDED: {item.claim.verdict}"
     return text
@@ -230,6 +330,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("ids", nargs="*", metavar="ID", help="id of a claim in paper/claims.toml")
     parser.add_argument("--section", help="only claims of a section of the paper, such as Pre-training")
     parser.add_argument("--origin", help=f"only claims of an origin: {' or '.join(ORIGINS)}")
+    parser.add_argument("--kind", help=f"only claims of a kind: {', '.join(KINDS)}")
     parser.add_argument("--verdict", help=f"only claims of a recorded verdict, such as '{Verdict.FAILS}'")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the data package")
@@ -242,7 +343,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             if arguments.json.is_dir():
                 raise UserError(f"{arguments.json}: cannot be written (it is a folder); choose another --json.")
         chosen = select(
-            load_claims(), arguments.ids, section=arguments.section, origin=arguments.origin, verdict=arguments.verdict
+            load_claims(),
+            arguments.ids,
+            section=arguments.section,
+            origin=arguments.origin,
+            kind=arguments.kind,
+            verdict=arguments.verdict,
         )
         checked = evaluate(Study.load(arguments.data), chosen)
         if arguments.json:
@@ -251,8 +357,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    for item in checked:
-        print(_format_row(item))
+    for title, items in grouped(checked).items():
+        print(f"{title[0].upper()}{title[1:]}\n")
+        for item in items:
+            print(_format_row(item))
+        print()
     print(format_summary(checked))
     different = disagreements(checked)
     if different:

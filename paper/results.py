@@ -66,6 +66,7 @@ class Results:
         vit_laws: Laws printed in Zhai et al. 2022, Figure 2.
         sovit_compute: Compute of SoViT-400m/14 and ViT-g/14 in Alabdulmohsin et al. 2023.
         sovit_table: Alabdulmohsin et al. 2023, Table 1.
+        language_exponents: Hoffmann et al. 2022, Table 2.
         hardware: Theoretical peak of accelerators.
         datasets: Sizes of public data sets.
         package: The parsed ``datapackage.json``.
@@ -87,6 +88,7 @@ class Results:
     vit_laws: pd.DataFrame
     sovit_compute: pd.DataFrame
     sovit_table: pd.DataFrame
+    language_exponents: pd.DataFrame
     hardware: pd.DataFrame
     datasets: pd.DataFrame
     package: dict[str, Any]
@@ -138,6 +140,7 @@ _TABLES = {
     "vit_laws": "zhai2022-laws",
     "sovit_compute": "alabdulmohsin2023-compute",
     "sovit_table": "alabdulmohsin2023-table1",
+    "language_exponents": "hoffmann2022-exponents",
     "hardware": "hardware",
     "datasets": "datasets",
 }

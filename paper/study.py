@@ -11,6 +11,7 @@ import pandas as pd
 
 from paper.family import PLUS_WIDTHS, PlusWidth, nfnet_family, utilisation
 from paper.fits.scaling import ScalingFits
+from paper.noise import difference_z, validation_images
 from paper.provenance import DATA
 from paper.results import Results, load, run_name
 from paper.vits.advantage import Matched
@@ -85,30 +86,6 @@ class Study:
         return Matched(self.results, self.fits)
 
     @cached_property
-    def matched_compute(self) -> pd.DataFrame:
-        """Each Vision Transformer of Figure 1 beside the NFNet frontier at the same compute (derived).
-
-        Columns: ``model``, ``tpu_v4_core_hours``, ``error`` (its own), ``power_law`` with ``low`` and ``high``, and
-        ``saturating_law``: the NFNets' error by either law of the frontier, without repeated augmentation; all errors
-        in percent. ``extrapolated`` is the compute as a multiple of the dearest NFNet's.
-        """
-        vits = self.results.vits
-        hours = vits.tpu_v4_core_hours_plotted.to_numpy(float)
-        low, high = self.fits.error_law.band(hours)
-        return pd.DataFrame(
-            {
-                "model": vits.model,
-                "tpu_v4_core_hours": vits.tpu_v4_core_hours_plotted,
-                "error": vits.imagenet_top1_error_percent_plotted,
-                "power_law": self.fits.error_law.predict(hours),
-                "low": low,
-                "high": high,
-                "saturating_law": self.fits.error_law_saturating.predict(hours),
-                "extrapolated": hours / self.fits.finetuning.tpu_v4_core_hours.max(),
-            }
-        )
-
-    @cached_property
     def checkpoints(self) -> pd.DataFrame:
         """Checkpoints of both Figures 1 and 2: held-out loss beside top-1 error after fine-tuning.
 
@@ -119,43 +96,64 @@ class Study:
         return self.results.pretraining.merge(plain, on=["model", "epochs"], how="inner")
 
     @cached_property
-    def swaps(self) -> pd.DataFrame:
-        """Pairs of checkpoints of nearly equal compute whose order differs between loss and error.
+    def near_pairs(self) -> pd.DataFrame:
+        """Pairs of checkpoints of different models and nearly equal compute: within a quarter of each other.
 
-        Compute within a quarter of each other; ``better_loss`` has the lower held-out loss and ``better_error`` the
-        lower top-1 error after fine-tuning, each by more than the reading uncertainty.
+        Columns: ``larger`` and ``longer``, the checkpoint of the larger model and the one trained for longer;
+        ``loss_gap`` and ``error_gap``, the larger's value less the longer's in nats and points, zero within the reading
+        uncertainty; ``error_z``, the latter in standard errors of the test set, at least; ``size_ratio`` and
+        ``epochs_ratio``, the larger's over the longer's.
         """
         table = self.checkpoints.reset_index(drop=True)
-        widths = {
-            "jft4b_val_loss": self.results.half_width("smith2023-figure2", "jft4b_val_loss", table.jft4b_val_loss),
-            "imagenet_top1_error_percent": self.results.half_width(
-                "smith2023-figure1", "imagenet_top1_error_percent", table.imagenet_top1_error_percent
-            ),
-        }
-        first, second = np.triu_indices(len(table), 1)
+        size = table.model.map(nfnet_family().parameters).to_numpy(float)
         hours = np.log(table.tpu_v4_core_hours.to_numpy(float))
-        near = np.abs(hours[first] - hours[second]) <= np.log(1.25)
+        first, second = np.triu_indices(len(table), 1)
+        near = (np.abs(hours[first] - hours[second]) <= np.log(1.25)) & (size[first] != size[second])
+        first, second = first[near], second[near]
+        swap = size[first] < size[second]
+        larger, longer = np.where(swap, second, first), np.where(swap, first, second)
         gaps = {}
-        for column, width in widths.items():
-            values = table[column].to_numpy()
-            gap = values[first] - values[second]
-            gaps[column] = np.where(np.abs(gap) > width[first] + width[second], gap, 0)
-        loss_gap, error_gap = gaps["jft4b_val_loss"], gaps["imagenet_top1_error_percent"]
-        swapped = near & (loss_gap * error_gap < 0)
-        lower_loss = np.where(loss_gap < 0, first, second)[swapped]
-        lower_error = np.where(error_gap < 0, first, second)[swapped]
+        for resource, column in (
+            ("smith2023-figure2", "jft4b_val_loss"),
+            ("smith2023-figure1", "imagenet_top1_error_percent"),
+        ):
+            width = self.results.half_width(resource, column, table[column])
+            gap = table[column].to_numpy()[larger] - table[column].to_numpy()[longer]
+            gaps[column] = np.where(np.abs(gap) > width[larger] + width[longer], gap, 0)
+        error = table.imagenet_top1_error_percent.to_numpy()
         names = np.array([run_name(model, epochs) for model, epochs in zip(table.model, table.epochs, strict=True)])
         return pd.DataFrame(
             {
-                "better_loss": names[lower_loss],
-                "better_error": names[lower_error],
-                "loss_gap": np.abs(loss_gap[swapped]),
-                "error_gap": np.abs(error_gap[swapped]),
-                "size_ratio": np.exp(self._log_size(table, lower_error) - self._log_size(table, lower_loss)),
-                "epochs_ratio": table.epochs.to_numpy()[lower_error] / table.epochs.to_numpy()[lower_loss],
+                "larger": names[larger],
+                "longer": names[longer],
+                "loss_gap": gaps["jft4b_val_loss"],
+                "error_gap": gaps["imagenet_top1_error_percent"],
+                "error_z": difference_z(error[larger], error[longer], validation_images(self.results.datasets)),
+                "size_ratio": size[larger] / size[longer],
+                "epochs_ratio": table.epochs.to_numpy()[larger] / table.epochs.to_numpy()[longer],
             }
         )
 
-    @staticmethod
-    def _log_size(table: pd.DataFrame, rows: np.ndarray) -> np.ndarray:
-        return np.log(table.model.map(nfnet_family().parameters).to_numpy(float))[rows]
+    @cached_property
+    def swaps(self) -> pd.DataFrame:
+        """Pairs of checkpoints of nearly equal compute whose order differs between loss and error.
+
+        ``better_loss`` has the lower held-out loss and ``better_error`` the lower top-1 error after fine-tuning, each
+        by more than the reading uncertainty; ``loss_gap``, ``error_gap`` and ``error_z`` are by how much, and the
+        ratios those of ``better_error`` over ``better_loss``.
+        """
+        pairs = self.near_pairs
+        pairs = pairs[pairs.loss_gap * pairs.error_gap < 0].reset_index(drop=True)
+        by_size = (pairs.error_gap < 0).to_numpy()  # the larger is the better fine-tuner
+        way = np.where(by_size, 1.0, -1.0)
+        return pd.DataFrame(
+            {
+                "better_loss": np.where(by_size, pairs.longer, pairs.larger),
+                "better_error": np.where(by_size, pairs.larger, pairs.longer),
+                "loss_gap": pairs.loss_gap.abs(),
+                "error_gap": pairs.error_gap.abs(),
+                "error_z": pairs.error_z.abs(),
+                "size_ratio": pairs.size_ratio**way,
+                "epochs_ratio": pairs.epochs_ratio**way,
+            }
+        )

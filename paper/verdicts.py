@@ -7,7 +7,10 @@ from enum import StrEnum
 
 from nfnet.errors import UserError
 
-__all__ = ["Claim", "Outcome", "Verdict", "verdict"]
+__all__ = ["LEVEL", "Claim", "Outcome", "Verdict", "verdict"]
+
+LEVEL = 0.05
+"""Level of every test: what chance alone gives less often than this counts as decided."""
 
 
 class Verdict(StrEnum):
@@ -34,6 +37,9 @@ class Claim:
         tolerance: Half-width around ``expected`` that still agrees.
         unit: Unit of both.
         compute_factor: Runs count as of comparable compute up to this multiple of each other's, where the check asks.
+        kind: ``statement``, which data can decide; ``erratum``, a slip of the text; or ``description``, what was done.
+        null: What the data would show if the claim were false, or what the statistic is compared with.
+        reason: Why the threshold is what it is, from the claim's words or other sources; empty without a threshold.
         caveat: Why the verdict is not a plain "holds"; empty otherwise.
         notebook: Notebook that tells it.
         resampled: Whether the check needs bootstrap intervals.
@@ -49,6 +55,9 @@ class Claim:
     tolerance: float | None = None
     unit: str = "1"
     compute_factor: float = 1.0
+    kind: str = "statement"
+    null: str = ""
+    reason: str = ""
     caveat: str = ""
     notebook: str = ""
     resampled: bool = False
@@ -67,10 +76,20 @@ class Claim:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check found: its verdict, and a sentence with the numbers behind it."""
+    """What a check found.
+
+    Attributes:
+        verdict: The computed verdict.
+        evidence: A sentence with the numbers behind it.
+        caveat: What the data themselves hold against a plain verdict, with its numbers; beside the claim's own caveat,
+            which says what no data can.
+        number: The one number that decides, with its unit, a few words at most; empty where none was published.
+    """
 
     verdict: Verdict
     evidence: str
+    caveat: str = ""
+    number: str = ""
 
 
 def verdict(holds: bool, *, caveat: bool = False) -> Verdict:

@@ -28,11 +28,19 @@ METADATA = {
 }
 # What nbval would take as leave not to check a cell.
 UNCHECKED = re.compile(r"NBVAL_(IGNORE_OUTPUT|SKIP|RAISES_EXCEPTION)|PYTEST_VALIDATE_IGNORE_OUTPUT")
+# A cell so tagged shows its result alone: Jupyter Book goes by the tag, JupyterLab by the cell's metadata.
+HIDDEN = "hide-input"
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 
 
 class NotebookError(Exception):
     """A notebook that cannot be stored; the message is one sentence that names notebook and cell."""
+
+
+def _metadata(cell: dict[str, Any]) -> dict[str, Any]:
+    """The metadata of a cell: its tags, and what follows from them."""
+    tags = cell["metadata"].get("tags", [])
+    return ({"tags": list(tags)} if tags else {}) | ({"jupyter": {"source_hidden": True}} if HIDDEN in tags else {})
 
 
 def _texts(output: dict[str, Any]) -> Iterator[str]:
@@ -64,7 +72,7 @@ def problems(notebook: dict[str, Any]) -> list[str]:
             found.append(f"code cell {number} asks not to be checked")
         if cell["source"].rstrip().endswith(";"):
             found.append(f"code cell {number} ends with a semicolon, which hides a result here but not in nbval")
-        if set(cell["metadata"]) - {"tags"}:
+        if cell["metadata"] != _metadata(cell):
             found.append(f"code cell {number} has metadata of an editor or of one execution")
         if any(output["output_type"] == "error" for output in cell["outputs"]):
             found.append(f"code cell {number} raised an error")
@@ -94,16 +102,18 @@ def execute(path: Path) -> str:
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
+    from figures.notebook import STATIC
+
     try:
         notebook = nbformat.read(path, as_version=4)
     except (OSError, ValueError, nbformat.ValidationError) as error:
         raise NotebookError(f"{path} cannot be read as a notebook: {str(error).splitlines()[0]}") from error
     for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k == "tags"})
+        cell.metadata = nbformat.from_dict(_metadata(cell))
 
     with tempfile.TemporaryDirectory() as profile:
         environment = {k: v for k, v in os.environ.items() if k not in ("MPLBACKEND", "PYTHONSTARTUP")}
-        environment |= {"IPYTHONDIR": profile, "MATPLOTLIBRC": os.devnull}
+        environment |= {"IPYTHONDIR": profile, "MATPLOTLIBRC": os.devnull, STATIC: "1"}
         client = NotebookClient(
             notebook,
             kernel_name="python3",

@@ -38,7 +38,7 @@ PICTURES = {
 def blocks(study: Study, checked: Sequence[Checked]) -> dict[str, str]:
     """The generated parts of the README, by name."""
     from paper.benchmarks import load_speeds
-    from paper.claims import format_summary
+    from paper.claims import format_count, format_heading, grouped, markdown_line
     from paper.verdicts import Verdict
 
     by_id = {item.claim.id: item for item in checked}
@@ -48,15 +48,15 @@ def blocks(study: Study, checked: Sequence[Checked]) -> dict[str, str]:
         number = name.removeprefix("figure")
         words = f"**Figure {number}: {item.outcome.verdict}.** {item.claim.statement}"
         rows.append(f'| <img src="docs/{name}.png" width="420" alt="Figure {number} of the paper"> | {words} |')
-    notable = [item for item in checked if item.outcome.verdict in (Verdict.CAVEAT, Verdict.FAILS)]
-    shown = [
-        f"- {item.claim.statement} *{str(item.outcome.verdict).capitalize()}.* {item.outcome.evidence}"
-        for item in notable
-    ]
+    sections = []
+    for title, items in grouped(checked).items():
+        sections.append(f"**{format_heading(title, items)}**: {format_count(items)}.")
+        notable = [item for item in items if item.outcome.verdict in (Verdict.CAVEAT, Verdict.FAILS)]
+        sections += ["\n".join(markdown_line(item) for item in notable)] if notable else []
     times = json.loads((DOCS / "timings.json").read_text(encoding="utf-8"))
     return {
         "figures": "\n".join(rows),
-        "claims": format_summary(checked).replace("\n", "; ") + ".\n\n" + "\n".join(shown),
+        "claims": "\n\n".join(sections),
         "times": _times(times),
         "speed": speed(load_speeds()),
     }

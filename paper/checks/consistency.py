@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from paper.family import nfnet_family
+from paper.provenance.description import field_of, resource_of
 from paper.results import run_name
 from paper.study import Study
 
@@ -19,6 +20,7 @@ __all__ = [
     "cross_figure",
     "doubling",
     "quoted_twice",
+    "rounded_hours",
     "rounded_readings",
     "smooth_fit",
     "smoothness",
@@ -65,20 +67,36 @@ def cross_figure(study: Study) -> list[str]:
     return problems
 
 
+def rounded_hours(study: Study) -> list[str]:
+    """Every value of hours is a multiple of the step that ``datapackage.json`` says they are given in."""
+    problems = []
+    for resource, table in FIGURES.items():
+        runs = getattr(study.results, table)
+        step = field_of(resource_of(study.results.package, resource), "tpu_v4_core_hours")["resolution"]
+        problems += [
+            f"{resource}: {run_name(row.model, row.epochs)} has {row.tpu_v4_core_hours:g} hours, no multiple of {step}."
+            for row in runs[runs.tpu_v4_core_hours % step != 0].itertuples()
+        ]
+    return problems
+
+
 def utilisation_by_model(study: Study) -> list[str]:
-    """Implied utilisation is the same for all runs of a model, within the rounding of hours and one percent.
+    """Implied utilisation is the same for all runs of a model, within the rounding of its hours and the model's.
 
     The reference is a model's utilisation over all its runs of Figure 2 together, where rounding matters least.
     """
     problems = []
-    totals = study.results.pretraining.groupby("model")[["epochs", "tpu_v4_core_hours"]].sum().reset_index()
+    runs = study.results.pretraining
+    width = study.results.half_width("smith2023-figure2", "tpu_v4_core_hours", runs.tpu_v4_core_hours)
+    totals = runs.assign(width=width).groupby("model")[["epochs", "tpu_v4_core_hours", "width"]].sum().reset_index()
     reference = pd.Series(study.utilisation_of(totals).to_numpy(), index=totals.model)
+    open_ = pd.Series((totals.width / totals.tpu_v4_core_hours).to_numpy(), index=totals.model)
     for resource, table in FIGURES.items():
         runs = getattr(study.results, table)
         share = study.utilisation_of(runs)
         width = study.results.half_width(resource, "tpu_v4_core_hours", runs.tpu_v4_core_hours) / runs.tpu_v4_core_hours
-        off = np.abs(share / runs.model.map(reference) - 1) - width
-        for index in runs.index[off > 0.01]:
+        off = np.abs(share / runs.model.map(reference) - 1) - width - runs.model.map(open_)
+        for index in runs.index[off > 0]:
             row = runs.loc[index]
             problems.append(
                 f"{resource}: {run_name(row.model, row.epochs)} implies a utilisation of {share[index]:.3f}, "
@@ -192,6 +210,7 @@ def rounded_readings(study: Study) -> list[str]:
 
 CHECKS = {
     "doubling of compute": doubling,
+    "rounding of compute": rounded_hours,
     "cross-figure consistency": cross_figure,
     "utilisation": utilisation_by_model,
     "smoothness": smoothness,

@@ -28,6 +28,7 @@ def small_budgets(claim: Claim, study: Study) -> Outcome:
     return Outcome(
         verdict(agree == len(small)),
         f"{agree} of {len(small)} runs of Figure 3 with at most one epoch have {claim.expected:g}.",
+        number=f"{agree} of {len(small)} runs",
     )
 
 
@@ -38,7 +39,8 @@ def on_grid(claim: Claim, study: Study) -> Outcome:
     steps = np.log(highest / rates) / np.log(_factor(study))
     on = int(np.sum(np.abs(steps - np.rint(steps)) < 1e-9))
     values = ", ".join(f"{rate:g}" for rate in np.unique(rates))
-    return Outcome(verdict(on == len(rates)), f"{on} of {len(rates)} optima lie on the grid: {values}.")
+    found = f"{on} of {len(rates)} optima"
+    return Outcome(verdict(on == len(rates)), f"{found} lie on the grid: {values}.", number=found)
 
 
 def falls_with_epochs(claim: Claim, study: Study) -> Outcome:
@@ -53,6 +55,7 @@ def falls_with_epochs(claim: Claim, study: Study) -> Outcome:
         f"No curve rises and no doubling of epochs costs more than one grid step; over all budgets: {total}."
         if falling and slow
         else f"A curve rises, or falls by more than one grid step at once; over all budgets: {total}.",
+        number=f"{change.to_numpy().min():.0f} to {change.to_numpy().max():.0f} grid steps a doubling",
     )
 
 
@@ -64,6 +67,7 @@ def falls_with_size(claim: Claim, study: Study) -> Outcome:
     return Outcome(
         verdict(rises == 0 and lower > 0),
         f"At equal epochs a larger model's optimum is lower in {lower} and higher in {rises} of {change.size} pairs.",
+        number=f"{lower} lower, {rises} higher of {change.size}",
     )
 
 
@@ -77,6 +81,7 @@ def faster_for_large(claim: Claim, study: Study) -> Outcome:
         "Grid steps down per doubling of epochs: "
         + ", ".join(f"{model} {slope:.2f}" for model, slope in slopes.items())
         + ".",
+        number=f"{slopes.iloc[0]:.2f} to {slopes.iloc[-1]:.2f} grid steps a doubling",
     )
 
 
@@ -90,4 +95,5 @@ def two_trials(claim: Claim, study: Study) -> Outcome:
         verdict(search.found == tried, caveat=True),
         f"From small to large, {search.found} of {tried} optima are the rule's first or second guess "
         f"({int((search.runs.trials == 1).sum())} the first); in random order {random.mean():.0%} are.",
+        number=f"{search.found} of {tried} optima",
     )

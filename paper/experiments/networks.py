@@ -62,5 +62,7 @@ def _truncated_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.nd
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``jax.jit`` without LLVM's optimisation, in about half the time."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+    """``jax.jit`` without LLVM's optimisation and without fused loops, in about a quarter of the time."""
+    return jax.jit(
+        function, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+    )

@@ -1,21 +1,29 @@
-"""Each model's own curve over its epoch budgets, and how far it is from smooth."""
+"""Each model's own curve over its epoch budgets or its compute, and how far it is from smooth."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-__all__ = ["roughness", "smooth_curves"]
+__all__ = ["curve_rows", "roughness", "smoothing"]
 
 
-def smooth_curves(runs: pd.DataFrame, column: str) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Each model's curve as a parabola in log epochs; returns fitted ``log value`` and residuals, in row order."""
-    fitted = np.empty(len(runs))
-    for _, curve in runs.groupby("model", sort=False):
-        x, y = np.log(curve.epochs.to_numpy(float)), np.log(curve[column].to_numpy(float))
-        fitted[curve.index] = np.polyval(np.polyfit(x, y, 2), x)
-    return fitted, np.log(runs[column].to_numpy(float)) - fitted
+def curve_rows(model: Sequence[str]) -> dict[str, np.ndarray]:
+    """Numbers of the runs of each model, in order of appearance."""
+    names = np.array(model)
+    return {name: np.flatnonzero(names == name) for name in dict.fromkeys(model)}
+
+
+def smoothing(model: Sequence[str], x: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n n"]:
+    """The matrix that takes values to each model's parabola in ``x`` through them (a line through three points)."""
+    hat = np.zeros((len(x), len(x)))
+    for rows in curve_rows(model).values():
+        basis = np.vander(x[rows] - x[rows].mean(), 2 + (len(rows) > 3))
+        hat[np.ix_(rows, rows)] = basis @ np.linalg.pinv(basis)
+    return hat
 
 
 def roughness(runs: pd.DataFrame, column: str) -> pd.Series:
@@ -24,10 +32,11 @@ def roughness(runs: pd.DataFrame, column: str) -> pd.Series:
     Degrees of freedom are counted (points less three), so that curves of different length compare. Models with fewer
     than five runs are left out.
     """
-    _, residual = smooth_curves(runs, column)
-    result = {}
-    for model, curve in runs.groupby("model", sort=False):
-        if len(curve) >= 5:
-            squares = float(np.sum(residual[curve.index] ** 2))
-            result[str(model)] = 100 * np.sqrt(squares / (len(curve) - 3))
-    return pd.Series(result, name="roughness_percent")
+    y = np.log(runs[column].to_numpy(float))
+    residual = y - smoothing(runs.model.tolist(), np.log(runs.epochs.to_numpy(float))) @ y
+    result = {
+        name: 100 * np.sqrt(float(np.sum(residual[rows] ** 2)) / (len(rows) - 3))
+        for name, rows in curve_rows(runs.model.tolist()).items()
+        if len(rows) >= 5
+    }
+    return pd.Series(result, name="roughness_percent", dtype=float)

@@ -12,6 +12,7 @@ __all__ = [
     "Estimate",
     "LineFit",
     "aicc",
+    "band",
     "estimate",
     "least_squares",
     "resample_weights",
@@ -69,6 +70,25 @@ def estimate(value: float, samples: Float[np.ndarray, " r"], unit: str = "1") ->
     return Estimate(float(value), float(low), float(high), unit)
 
 
+def band(
+    log_curves: Float[np.ndarray, "r m"], scatter: float = 0.0
+) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+    """Pointwise 95% interval of curves given by their logarithms, each moved up or down by normal ``scatter``.
+
+    The moves are the quantiles of the normal distribution, one a curve in an order drawn once, so that a band is
+    smooth and the same every time.
+    """
+    from scipy.special import ndtri
+
+    curves = log_curves[np.isfinite(log_curves).all(1)]
+    if not len(curves):
+        return np.full(log_curves.shape[1], np.nan), np.full(log_curves.shape[1], np.nan)
+    quantiles = ndtri((np.arange(len(curves)) + 0.5) / len(curves))
+    moves = scatter * np.random.default_rng(0).permutation(quantiles)
+    low, high = np.exp(np.percentile(curves + moves[:, None], [2.5, 97.5], axis=0))
+    return low, high
+
+
 def resample_weights(rng: np.random.Generator, points: int, resamples: int) -> Float[np.ndarray, "r n"]:
     """How often each of ``points`` is drawn in each of ``resamples`` draws with replacement."""
     return rng.multinomial(points, np.full(points, 1 / points), size=resamples).astype(float)
@@ -77,12 +97,16 @@ def resample_weights(rng: np.random.Generator, points: int, resamples: int) -> F
 def weighted_line(
     x: Float[np.ndarray, "#r n"], y: Float[np.ndarray, "#r n"], weights: Float[np.ndarray, "r n"]
 ) -> LineFit:
-    """Weighted least-squares line of each lane, in closed form. Points of weight 0 may hold any finite value."""
-    total = weights.sum(-1)
-    mean_x = (weights * x).sum(-1) / total
-    mean_y = (weights * y).sum(-1) / total
-    dx = x - mean_x[:, None]
-    slope = (weights * dx * (y - mean_y[:, None])).sum(-1) / (weights * dx**2).sum(-1)
+    """Weighted least-squares line of each lane, in closed form; NaN where a lane has no points.
+
+    Points of weight 0 may hold any finite value.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):  # a lane without two points has no line
+        total = weights.sum(-1)
+        mean_x = (weights * x).sum(-1) / total
+        mean_y = (weights * y).sum(-1) / total
+        dx = x - mean_x[:, None]
+        slope = (weights * dx * (y - mean_y[:, None])).sum(-1) / (weights * dx**2).sum(-1)
     return LineFit(slope, mean_y - slope * mean_x)
 
 
@@ -112,10 +136,13 @@ def least_squares(
     """
     from scipy.special import huber
 
+    def cost(residual: np.ndarray) -> np.ndarray:
+        return np.asarray(huber(delta, residual) if delta < np.inf else 0.5 * residual**2)
+
     theta = start.copy()
     y = np.broadcast_to(target, weights.shape)
     prediction, jacobian = model(theta, np.arange(len(theta)))
-    loss = (weights * huber(delta, y - prediction)).sum(-1)
+    loss = (weights * cost(y - prediction)).sum(-1)
     damping = np.full(len(theta), 1e-3)
     lanes = np.arange(len(theta))  # lanes still moving
     diagonal = np.arange(theta.shape[1])
@@ -133,7 +160,7 @@ def least_squares(
         normal[:, diagonal, diagonal] += damping[lanes, None] * curvature + 1e-12 * curvature.max(-1, keepdims=True)
         trial = theta[lanes] + np.linalg.solve(normal, gradient[:, :, None])[:, :, 0]
         trial_prediction, trial_jacobian = model(trial, lanes)
-        trial_loss = (weights * huber(delta, y - trial_prediction)).sum(-1)
+        trial_loss = (weights * cost(y - trial_prediction)).sum(-1)
         better = trial_loss < loss[lanes]
         gain = np.where(better, (loss[lanes] - trial_loss) / np.maximum(loss[lanes], 1e-300), 0)
         theta[lanes[better]] = trial[better]
@@ -158,6 +185,11 @@ def aicc(squares: float, points: int, parameters: int) -> float:
         squares: Sum of squared residuals.
         points: Number of observations.
         parameters: Number of fitted parameters without the noise level, which is counted here.
+
+    Returns:
+        The criterion; infinite where there are too few observations to correct it.
     """
     k = parameters + 1
+    if points <= k + 1:
+        return float("inf")
     return points * float(np.log(squares / points)) + 2 * k + 2 * k * (k + 1) / (points - k - 1)

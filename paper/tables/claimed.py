@@ -1,4 +1,4 @@
-"""The claims and their verdicts."""
+"""The claims and their verdicts: the paper's own in one table, ours in another."""
 
 from __future__ import annotations
 
@@ -11,40 +11,58 @@ if TYPE_CHECKING:
     from paper.claims import Checked
     from paper.study import Study
 
-__all__ = ["claims"]
+__all__ = ["claims", "own_statements"]
+
+HEADINGS = {
+    "id": "Claim",
+    "kind": "Kind",
+    "section": "Section",
+    "statement": "Statement (paraphrased)",
+    "statistic": "Statistic",
+    "null": "Against",
+    "reason": "Threshold",
+    "verdict": "Verdict",
+    "evidence": "Evidence (computed)",
+    "caveat": "Caveat",
+    "notebook": "Notebook",
+}
 
 
 def claims(study: Study, checked: Sequence[Checked] | None = None) -> Table:
-    """Every claim with its computed verdict and the evidence."""
+    """Every claim of the paper with its computed verdict and the evidence: statements, slips, descriptions."""
+    caption = "Claims of the paper, each checked against the logged results: statements, slips, descriptions."
+    return _table(study, checked, "claims", "paper", caption)
+
+
+def own_statements(study: Study, checked: Sequence[Checked] | None = None) -> Table:
+    """Every statement of ours about the paper's data, likewise."""
+    caption = "Statements of ours about the data, which the paper does not make, each checked against them."
+    return _table(study, checked, "own_statements", "ours", caption)
+
+
+def _table(study: Study, checked: Sequence[Checked] | None, name: str, origin: str, caption: str) -> Table:
     import pandas as pd
 
-    from paper.claims import evaluate
+    from paper.claims import evaluate, grouped, load_claims
 
+    if checked is None:
+        checked = evaluate(study, [claim for claim in load_claims() if claim.origin == origin])
     rows = [
         {
             "id": item.claim.id,
+            "kind": item.claim.kind,
             "section": item.claim.section,
-            "origin": item.claim.origin,
             "statement": item.claim.statement,
+            "statistic": item.statistic,
+            "null": item.claim.null,
+            "reason": item.claim.reason,
             "verdict": str(item.outcome.verdict),
             "evidence": item.outcome.evidence,
-            "caveat": item.claim.caveat,
+            "caveat": item.caveat,
             "notebook": item.claim.notebook,
         }
-        for item in (evaluate(study) if checked is None else checked)
+        for items in grouped(checked).values()
+        for item in items
+        if item.claim.origin == origin
     ]
-    return Table(
-        "claims",
-        "Claims of the paper, and statements of ours about its data, each checked against the logged results.",
-        pd.DataFrame(rows),
-        {
-            "id": "Claim",
-            "section": "Section",
-            "origin": "Whose",
-            "statement": "Statement (paraphrased)",
-            "verdict": "Verdict",
-            "evidence": "Evidence (computed)",
-            "caveat": "Caveat",
-            "notebook": "Notebook",
-        },
-    )
+    return Table(name, caption, pd.DataFrame(rows, columns=list(HEADINGS)), HEADINGS)

@@ -9,7 +9,7 @@ from paper.tables.table import Table
 if TYPE_CHECKING:
     from paper.study import Study
 
-__all__ = ["vit_comparison", "vit_conversion", "vit_scenarios", "vit_sweep"]
+__all__ = ["vit_comparison", "vit_conversion", "vit_inference", "vit_scenarios", "vit_sensitivity", "vit_sweep"]
 
 
 def vit_comparison(study: Study) -> Table:
@@ -83,7 +83,8 @@ def vit_sweep(study: Study) -> Table:
     ratio = study.matched.ratio
     return Table(
         "vit_sweep",
-        "Every fine-tuned run of Zhai et al. 2022 whose compute is known. TPU-v4 core hours are TPU-v3 core hours by "
+        "Every fine-tuned run of Zhai et al. 2022 whose compute is known, the best model of their Table 1 last. TPU-v4 "
+        "core hours are the TPU-v3 core hours of their Figure 2 by "
         f"{ratio.mid:.3f} [{ratio.low:.3f}, {ratio.high:.3f}] (derived), FLOPs are three forward passes an image "
         "(derived); files are of paper/data, with the line.",
         frame,
@@ -118,16 +119,22 @@ def vit_sweep(study: Study) -> Table:
 
 def vit_conversion(study: Study) -> Table:
     """Models whose compute is known on both generations of TPU, and what follows from them."""
-    from paper.vits.conversion import anchors, flops_rate
+    from paper.vits.conversion import ACCOUNTINGS, anchors, flops_rate, hours_ratio
 
     frame = anchors(study.results)
     for column in ("rate", "rate_low", "rate_high"):
         frame[column] /= 1e12
-    ratio, rate = study.matched.ratio, flops_rate(study.results)
+    rate = flops_rate(study.results)
+    ratios = [hours_ratio(study.results, accounting) for accounting in ACCOUNTINGS]
+    told = ", and ".join(
+        f"in the accounting {accounting!r} a TPU-v3 hour is {ratio.mid:.3f} [{ratio.low:.3f}, {ratio.high:.3f}] TPU-v4 "
+        "hours"
+        for accounting, ratio in zip(ACCOUNTINGS, ratios, strict=True)
+    )
     return Table(
         "vit_conversion",
         "Models whose compute is known on TPU-v3 (Zhai et al.'s Figure 2, or as reported later) and TPU-v4 (Smith et "
-        f"al.). Hence a TPU-v3 hour is {ratio.mid:.3f} [{ratio.low:.3f}, {ratio.high:.3f}] TPU-v4 hours, and a TPU-v4 "
+        f"al.). Hence {told}; neither factor is used for the other's hours. A TPU-v4 "
         f"core does {rate.mid / 1e12:.1f} [{rate.low / 1e12:.1f}, {rate.high / 1e12:.1f}] TFLOP/s (derived).",
         frame,
         {
@@ -158,7 +165,8 @@ def vit_scenarios(study: Study) -> Table:
     return Table(
         "vit_scenarios",
         "Best NFNet against best Vision Transformer within each budget (equally spaced in its logarithm, up to the "
-        "dearest NFNet): share of budgets at which the NFNet has the lower error, its least and greatest advantage in "
+        "dearest NFNet): shares of budgets at which the NFNet has the lower error, has it by more than the noise of "
+        "the test set, and has an error that is higher by more than that; its least and greatest advantage in "
         "percentage points, and the budgets at which a Vision Transformer leads.",
         study.matched.table,
         {
@@ -166,9 +174,65 @@ def vit_scenarios(study: Study) -> Table:
             "axis": "Budget",
             "conversion": "Conversion",
             "share_led": "NFNets lead (share)",
+            "share_beyond": "beyond noise",
+            "share_behind": "Vision Transformers lead beyond noise",
             "least": "Least advantage (points)",
             "most": "Greatest advantage (points)",
             "vit_leads": "A Vision Transformer leads at",
         },
-        {"share_led": ".3f", "least": "+.2f", "most": "+.2f"},
+        {**dict.fromkeys(("share_led", "share_beyond", "share_behind"), ".3f"), "least": "+.2f", "most": "+.2f"},
+    )
+
+
+def vit_sensitivity(study: Study) -> Table:
+    """The fitted frontiers' difference under every choice at once."""
+    return Table(
+        "vit_sensitivity",
+        "Fitted frontier of the Vision Transformers less that of the NFNets under every choice of runs and accounting, "
+        "ViT-G/14, least compute that is fitted (as a share of the cheapest NFNet's) and what the bootstrap draws "
+        "(points of the frontier as logged, or runs or models with the frontier found anew): share of budgets at which "
+        "the whole interval is on the NFNets' or the Vision Transformers' side, and the difference at the dearest "
+        "NFNet's compute in percentage points.",
+        study.matched.sensitivity.assign(largest=study.matched.sensitivity.largest.map({True: "in", False: "out"})),
+        {
+            "runs": "Runs and accounting",
+            "axis": "Budget",
+            "largest": "ViT-G/14",
+            "cut_off": "Cut-off",
+            "resampled": "Resampled",
+            "share_apart": "NFNets lower (share)",
+            "share_behind": "Vision Transformers lower (share)",
+            "points": "Difference at the dearest (points)",
+            "low": "low",
+            "high": "high",
+        },
+        {
+            "cut_off": ".2f",
+            **dict.fromkeys(("share_apart", "share_behind"), ".2f"),
+            **dict.fromkeys(("points", "low", "high"), "+.2f"),
+        },
+    )
+
+
+def vit_inference(study: Study) -> Table:
+    """Errors of both families against the cost of a forward pass."""
+    names = {"nfnet": "NFNet", "vit": "Vision Transformer"}
+    frame = study.matched.inference
+    training = frame.repeated_augmentation.map({True: "repeated augmentation", False: ""})
+    return Table(
+        "vit_inference",
+        "Lowest error of each model at each resolution at which it was evaluated, and the operations of a forward pass "
+        "there (a multiply-add being two; NFNets computed from the models, '+' variants as published).",
+        frame.assign(family=frame.family.map(names), note=training.where(~frame.later, "later result")).drop(
+            columns=["later", "repeated_augmentation"]
+        ),
+        {
+            "family": "Family",
+            "model": "Model",
+            "note": "",
+            "resolution": "Evaluated at (px)",
+            "gflops": "GFLOPs an image",
+            "error": "Top-1 error (%)",
+        },
+        {"resolution": "d", "gflops": ",.1f", "error": ".2f"},
     )

@@ -1,9 +1,12 @@
 """NFNets against Vision Transformers at matched compute: who has the lower ImageNet error within a budget.
 
 The best model within a budget is the lowest error among all runs that cost no more; it needs no fit, but favours the
-family whose runs lie closer together. Frontiers interpolated between runs do not. Fitted frontiers (power laws above an
-irreducible error) give the same comparison with an interval: each bootstrap resample draws runs of both families anew
-and one conversion factor from its interval.
+family whose runs lie closer together, and, errors being noisy, the family with more runs. Frontiers interpolated
+between runs do not favour the denser family. Fitted frontiers (:mod:`paper.vits.frontiers`) give the same comparison
+with an interval.
+
+Both families were tested on the same finite set of images; a lead below what that set can tell
+(:mod:`paper.noise`) is counted apart from one beyond.
 """
 
 from __future__ import annotations
@@ -11,22 +14,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from paper.family import nfnet_family
-from paper.fits.laws import Points, SaturatingLaw, frontier_mask
+from paper.fits.laws import SaturatingLaw, frontier_mask
 from paper.fits.scaling import ScalingFits
+from paper.noise import INTERVAL, difference_z, validation_images
 from paper.results import Results
-from paper.vits.conversion import FORWARD_PASSES, HOURS_A_DAY, Conversion, Route, finetuning_flops, hours_ratio, sweep
+from paper.vits import frontiers, runs
+from paper.vits.conversion import HOURS_A_DAY, Conversion, Route, hours_ratio, sweep
+from paper.vits.frontiers import FittedAdvantage
+from paper.vits.inference import evaluated
 
 __all__ = [
     "AXES",
     "CONVERSIONS",
     "Advantage",
-    "FittedAdvantage",
     "Matched",
     "Scenario",
     "best_within",
@@ -34,12 +40,10 @@ __all__ = [
 ]
 
 CONVERSIONS = ("low", "mid", "high")
-"""TPU-v4 core hours of a Vision Transformer at either end and in the middle of the conversion's interval."""
+"""TPU-v4 core hours of a Vision Transformer at either end and in the middle of its accounting's interval."""
 
 AXES = ("hours", "flops", "total_flops")
 """TPU-v4 core hours of pre-training, its FLOPs, and FLOPs with fine-tuning."""
-
-SAM_GRADIENTS = 2  # sharpness-aware minimisation takes a gradient to ascend and one to descend
 
 
 def best_within(
@@ -74,11 +78,13 @@ class Advantage:
         budgets: TPU-v4 core hours, or FLOPs.
         nfnet: Error of the best NFNet within each budget, in percent.
         vit: Error of the best Vision Transformer within each budget, in percent.
+        images: Images of the test set that errors were counted on.
     """
 
     budgets: Float[np.ndarray, " b"]
     nfnet: Float[np.ndarray, " b"]
     vit: Float[np.ndarray, " b"]
+    images: int
 
     @property
     def points(self) -> Float[np.ndarray, " b"]:
@@ -86,10 +92,29 @@ class Advantage:
         return self.vit - self.nfnet
 
     @property
+    def z(self) -> Float[np.ndarray, " b"]:
+        """The same in standard errors of the test set, taken as independent; see :func:`paper.noise.difference_z`."""
+        return difference_z(self.vit, self.nfnet, self.images)
+
+    def _share(self, leads: np.ndarray) -> float:
+        """Of the budgets that buy both (equally spaced in their logarithm); or NaN."""
+        both = np.isfinite(self.points)
+        return float(leads[both].mean()) if both.any() else float("nan")
+
+    @property
     def share_led(self) -> float:
-        """Share of the budgets that buy both (equally spaced in their logarithm) at which the NFNet leads; or NaN."""
-        both = self.points[np.isfinite(self.points)]
-        return float((both > 0).mean()) if len(both) else float("nan")
+        """Share of the budgets at which the NFNet's error is the lower."""
+        return self._share(self.points > 0)
+
+    @property
+    def share_beyond(self) -> float:
+        """Share of the budgets at which the NFNet leads by more than the noise of the test set, at 95%."""
+        return self._share(self.z > INTERVAL)
+
+    @property
+    def share_behind(self) -> float:
+        """Share of the budgets at which the Vision Transformer leads by more than that noise."""
+        return self._share(self.z < -INTERVAL)
 
     @property
     def vit_leads(self) -> list[tuple[float, float]]:
@@ -100,35 +125,16 @@ class Advantage:
 
 
 @dataclass(frozen=True)
-class FittedAdvantage:
-    """Difference of the two fitted frontiers, with a 95% interval of runs and conversion.
-
-    Attributes:
-        budgets: TPU-v4 core hours, or FLOPs.
-        points: Difference in percentage points; positive where the NFNet leads.
-        low: Lower end of the interval.
-        high: Upper end of the interval.
-    """
-
-    budgets: Float[np.ndarray, " b"]
-    points: Float[np.ndarray, " b"]
-    low: Float[np.ndarray, " b"]
-    high: Float[np.ndarray, " b"]
-
-
-@dataclass(frozen=True)
 class Scenario:
     """A choice of runs under which the comparison is repeated.
 
     Attributes:
         name: What is chosen.
         vits: Selects rows of :meth:`Matched.vit_runs`.
-        nfnets: Selects rows of :meth:`Matched.nfnet_runs`.
+        nfnets: Selects rows of :attr:`Matched.nfnet_runs`.
         axis: One of :data:`AXES`.
-        route: Route of the conversion to hours.
+        route: Route of the sweep's conversion to hours.
         interpolated: Whether frontiers are interpolated between their runs.
-        stated: Whether later points cost the TPU-v4 core hours that Smith et al. state, within their rounding, rather
-            than their TPU-v3 core hours converted like all others.
     """
 
     name: str
@@ -137,7 +143,6 @@ class Scenario:
     axis: str = "hours"
     route: Route = "hours"
     interpolated: bool = False
-    stated: bool = False
 
 
 def _range_text(low: float, high: float) -> str:
@@ -145,12 +150,16 @@ def _range_text(low: float, high: float) -> str:
     return f"{low:{spec}}" if low == high else f"{low:{spec}} to {high:{spec}}"
 
 
-def _sweep_without(model: str) -> Callable[[pd.DataFrame], pd.Series]:
-    return lambda runs: ~runs.later & (runs.model != model)
+def _swept(table: pd.DataFrame) -> pd.Series:
+    return ~table.later
+
+
+def _with_later(accounting: str) -> Callable[[pd.DataFrame], pd.Series]:
+    return lambda table: ~table.later | (table.accounting == accounting)
 
 
 def _nfnets_without(model: str) -> Callable[[pd.DataFrame], pd.Series]:
-    return lambda runs: ~runs.repeated_augmentation & (runs.model != model)
+    return lambda table: ~table.repeated_augmentation & (table.model != model)
 
 
 @dataclass(frozen=True)
@@ -166,116 +175,28 @@ class Matched:
     fits: ScalingFits
 
     @cached_property
+    def images(self) -> int:
+        """Images of ImageNet's validation set."""
+        return validation_images(self.results.datasets)
+
+    @cached_property
     def ratio(self) -> Conversion:
-        """TPU-v4 core hours per TPU-v3 core hour."""
-        return hours_ratio(self.results)
+        """TPU-v4 core hours per TPU-v3 core hour of Zhai et al.'s Figure 2."""
+        return hours_ratio(self.results, "figure 2")
 
     @cached_property
     def nfnet_runs(self) -> pd.DataFrame:
-        """NFNets of Figure 1.
-
-        Returns:
-            ``model``, ``epochs``, ``repeated_augmentation``, ``hours`` (TPU-v4 core hours), ``flops`` of pre-training,
-            ``total_flops`` with fine-tuning and ``error`` in percent. FLOPs are those of the dearer, published reading
-            of the '+' variants; every fine-tuning step is taken to need two gradients, the dearest reading of
-            sharpness-aware minimisation.
-        """
-        results = self.results
-        runs = results.finetuning
-
-        def gradient_flops(resolution: float) -> pd.Series:
-            """Of one image."""
-            macs = runs.model.map(nfnet_family("published", round(resolution)).macs)
-            return 2 * FORWARD_PASSES * macs.astype(float)
-
-        imagenet = results.datasets.set_index(["dataset", "split"]).images["ImageNet-1k", "train"]
-        images = runs.epochs * results.stated("pretrain.images").value
-        tuned_images = results.stated("finetune.epochs").value * float(imagenet) * SAM_GRADIENTS
-        flops = gradient_flops(results.stated("pretrain.train_resolution").value) * images
-        tuning = gradient_flops(results.stated("finetune.train_resolution").value) * tuned_images
-        return runs.assign(
-            hours=runs.tpu_v4_core_hours.astype(float),
-            flops=flops,
-            total_flops=flops + tuning,
-            error=runs.imagenet_top1_error_percent,
-        )[["model", "epochs", "repeated_augmentation", "hours", "flops", "total_flops", "error"]]
+        """See :func:`paper.vits.runs.nfnet_runs`."""
+        return runs.nfnet_runs(self.results)
 
     def vit_runs(self, route: Route = "hours") -> pd.DataFrame:
-        """Zhai et al.'s runs and the later points.
-
-        Returns:
-            ``model``, ``pretrain_dataset``, ``resolution``, ``later`` (whether it is one of the later, better tuned
-            results), ``low``, ``mid``, ``high`` (TPU-v4 core hours), ``flops`` of pre-training and ``total_flops`` with
-            fine-tuning, ``error`` (percent) and ``source``; ``stated_low`` and ``stated_high`` of the later points. A
-            later point's central hours are those of Smith et al.'s Figure 1, as the NFNets' are; its ends are its
-            reported TPU-v3 hours converted like all others, and its stated ends what the rounding of Smith et al.'s
-            text leaves open. ViT-G/14's reported hours are a lower bound.
-        """
-        return self._vit_runs_by_route[route]
+        """See :func:`paper.vits.runs.vit_runs`."""
+        return self._vit_runs[route]
 
     @cached_property
-    def _vit_runs_by_route(self) -> dict[Route, pd.DataFrame]:
+    def _vit_runs(self) -> dict[Route, pd.DataFrame]:
         routes: tuple[Route, ...] = ("hours", "flops")
-        return {route: self._vit_runs(route) for route in routes}
-
-    def _vit_runs(self, route: Route) -> pd.DataFrame:
-        table = sweep(self.results, route)
-        runs = pd.DataFrame(
-            {
-                "model": table.model,
-                "pretrain_dataset": table.pretrain_dataset,
-                "resolution": table.finetune_resolution,
-                "later": False,
-                "low": table.low,
-                "mid": table.mid,
-                "high": table.high,
-                "stated_low": np.nan,
-                "stated_high": np.nan,
-                "flops": table.flops,
-                "total_flops": table.total_flops,
-                "error": table.imagenet_top1_error_percent,
-                "source": table.source,
-            }
-        )
-        return pd.concat([runs, self._later_points], ignore_index=True)
-
-    @cached_property
-    def _later_points(self) -> pd.DataFrame:
-        from paper.vits.conversion import anchors
-
-        results = self.results
-        flops = anchors(results).drop_duplicates("model").set_index("model").flops
-        rows = []
-        for vit in results.vits.to_dict("records"):
-            stated = results.half_width(
-                "smith2023-figure1-vit", "tpu_v4_core_hours_text", np.array([vit["tpu_v4_core_hours_text"]])
-            )[0]
-            shared = {
-                "model": vit["model"],
-                "pretrain_dataset": vit["pretraining_dataset"],
-                "later": True,
-                "low": vit["tpu_v3_core_hours_text"] * self.ratio.low,
-                "mid": float(vit["tpu_v4_core_hours_plotted"]),
-                "high": vit["tpu_v3_core_hours_text"] * self.ratio.high,
-                "stated_low": vit["tpu_v4_core_hours_text"] - stated,
-                "stated_high": vit["tpu_v4_core_hours_text"] + stated,
-                "flops": float(flops[vit["model"]]),
-            }
-            table = results.sovit_table[results.sovit_table.model == vit["model"]]
-            largest = int(table.finetune_resolution.max())
-            error = round(100 - vit["imagenet_top1_accuracy_percent_text"], 6)
-            rows.append({**shared, "resolution": largest, "error": error, "source": "smith2023-figure1-vit"})
-            rows += [
-                {
-                    **shared,
-                    "resolution": int(other.finetune_resolution),
-                    "error": round(100 - float(other.imagenet_top1_percent), 6),
-                    "source": "alabdulmohsin2023-table1",
-                }
-                for other in table[table.finetune_resolution < largest].itertuples()
-            ]
-        points = pd.DataFrame(rows)
-        return points.assign(total_flops=points.flops + finetuning_flops(results, points.model, points.resolution))
+        return {route: runs.vit_runs(self.results, route) for route in routes}
 
     @cached_property
     def budgets(self) -> Float[np.ndarray, " b"]:
@@ -303,56 +224,86 @@ class Matched:
         if budgets is None:
             budgets = self._budgets(scenario.axis, nfnets, vits)
         theirs = vits[conversion if scenario.axis == "hours" else scenario.axis]
-        if scenario.stated and conversion != "mid":
-            theirs = vits[f"stated_{conversion}"].fillna(theirs)
         within = interpolated_within if scenario.interpolated else best_within
         return Advantage(
             budgets,
             within(budgets, nfnets[scenario.axis].to_numpy(float), nfnets.error.to_numpy(float)),
             within(budgets, theirs.to_numpy(float), vits.error.to_numpy(float)),
+            self.images,
         )
 
     @property
+    def decisive(self) -> list[str]:
+        """NFNets with a run on their frontier: those without which another lead is possible.
+
+        To leave out any other NFNet changes nothing, and to leave out a Vision Transformer can but lengthen the lead.
+        """
+        plain = self.nfnet_runs[~self.nfnet_runs.repeated_augmentation]
+        on = frontier_mask(plain.hours.to_numpy(float), plain.error.to_numpy(float))
+        return list(dict.fromkeys(plain.model[on]))
+
+    @property
     def scenarios(self) -> list[Scenario]:
-        """The choices under which the comparison is repeated, leaving out each model in turn last."""
-
-        def sweep_only(runs: pd.DataFrame) -> pd.Series:
-            return ~runs.later
-
-        def everything(runs: pd.DataFrame) -> pd.Series:
-            return runs.error.notna()
-
-        chosen = [
-            Scenario("Zhai et al.'s sweep", sweep_only),
-            Scenario("sweep, JFT-3B only", lambda runs: ~runs.later & (runs.pretrain_dataset == "JFT-3B")),
-            Scenario("sweep, 384 px only", lambda runs: ~runs.later & (runs.resolution == 384)),
-            Scenario("sweep, large models by FLOPs", sweep_only, route="flops"),
-            Scenario("sweep, frontiers interpolated", sweep_only, interpolated=True),
-            Scenario("sweep, by FLOPs", sweep_only, axis="flops"),
-            Scenario("sweep, FLOPs with fine-tuning", sweep_only, axis="total_flops"),
-            Scenario("with later points", everything),
-            Scenario("with later points, at stated hours", everything, stated=True),
-            Scenario("with later points, interpolated", everything, interpolated=True),
-            Scenario("with later points, 384 px only", lambda runs: runs.resolution == 384),
-            Scenario("with later points, by FLOPs", everything, axis="flops"),
-            Scenario("with later points, repeated augmentation", everything, everything),
+        """The choices under which the comparison is repeated, leaving out each decisive model in turn last."""
+        plain = [
+            Scenario("sweep", _swept),
+            Scenario("sweep, JFT-3B only", lambda table: ~table.later & (table.pretrain_dataset == "JFT-3B")),
+            Scenario("sweep, 384 px only", lambda table: ~table.later & (table.resolution == 384)),
+            Scenario("sweep, large models by FLOPs", _swept, route="flops"),
+            Scenario("sweep, frontiers interpolated", _swept, interpolated=True),
+            Scenario("sweep, by FLOPs", _swept, axis="flops"),
+            Scenario("sweep, FLOPs with fine-tuning", _swept, axis="total_flops"),
         ]
-        runs = self.vit_runs()
-        vits = [model for model in self.results.vit_models.model if model in set(runs.model[~runs.later])]
-        chosen += [Scenario(f"sweep without {model}", _sweep_without(model)) for model in vits]
-        chosen += [
-            Scenario(f"NFNets without {model}", sweep_only, _nfnets_without(model))
-            for model in self.nfnet_runs.model.unique()
+        later = [
+            Scenario("with later results, Figure 2 hours", _with_later("figure 2")),
+            Scenario("with later results, reported hours", _with_later("reported")),
+            Scenario("with later results, stated hours", _with_later("stated")),
+            Scenario(
+                "with later results, reported hours, 384 px only",
+                lambda table: _with_later("reported")(table) & (table.resolution == 384),
+            ),
+            Scenario("with later results, reported hours, interpolated", _with_later("reported"), interpolated=True),
+            Scenario("with later results, by FLOPs", _with_later("stated"), axis="flops"),
+            Scenario(
+                "with later results, reported hours, repeated augmentation",
+                _with_later("reported"),
+                lambda table: table.error.notna(),
+            ),
         ]
-        return chosen
+        without = [Scenario(f"NFNets without {model}", _swept, _nfnets_without(model)) for model in self.decisive]
+        return [*plain, *later, *without]
+
+    @cached_property
+    def inference(self) -> pd.DataFrame:
+        """See :func:`paper.vits.inference.evaluated`."""
+        return evaluated(self.results, self.nfnet_runs, self.vit_runs())
+
+    def inference_advantage(
+        self, *, later: bool, repeated: bool = False, costs: Float[np.ndarray, " b"] | None = None
+    ) -> Advantage:
+        """Both families within each cost of a forward pass, in 1e9 operations an image, whatever the pre-training.
+
+        Args:
+            later: Whether the later Vision Transformers take part beside Zhai et al.'s.
+            repeated: Whether NFNets may have been fine-tuned with repeated augmentation.
+            costs: Where to compare; by default from the cheapest NFNet to the dearest.
+        """
+        table = self.inference
+        mine = table[(table.family == "nfnet") & (repeated | ~table.repeated_augmentation)]
+        theirs = table[(table.family == "vit") & (later | ~table.later)]
+        if costs is None:
+            costs = np.geomspace(mine.gflops.min(), mine.gflops.max(), 200)
+        nfnet, vit = (best_within(costs, runs.gflops.to_numpy(), runs.error.to_numpy()) for runs in (mine, theirs))
+        return Advantage(costs, nfnet, vit, self.images)
 
     @cached_property
     def table(self) -> pd.DataFrame:
         """Who leads, for every scenario and conversion.
 
         Returns:
-            ``scenario``, ``axis``, ``conversion`` (empty on the axes of FLOPs), ``share_led`` by NFNets, ``least`` and
-            ``most`` advantage in percentage points, and ``vit_leads``: budgets at which a Vision Transformer leads.
+            ``scenario``, ``axis``, ``conversion`` (empty on the axes of FLOPs); shares of the budgets: ``share_led`` by
+            NFNets, ``share_beyond`` by more than the test set's noise, ``share_behind`` by as much behind; ``least``
+            and ``most`` advantage in percentage points, and ``vit_leads``: budgets at which a Vision Transformer leads.
         """
         rows = []
         for scenario in self.scenarios:
@@ -364,6 +315,8 @@ class Matched:
                         "axis": scenario.axis,
                         "conversion": conversion,
                         "share_led": found.share_led,
+                        "share_beyond": found.share_beyond,
+                        "share_behind": found.share_behind,
                         "least": float(np.nanmin(found.points)),
                         "most": float(np.nanmax(found.points)),
                         "vit_leads": "; ".join(_range_text(low, high) for low, high in found.vit_leads),
@@ -372,50 +325,41 @@ class Matched:
         return pd.DataFrame(rows)
 
     def vit_law(self, axis: str = "hours") -> SaturatingLaw:
-        """Frontier of Zhai et al.'s sweep, against TPU-v3 core hours or FLOPs (no conversion enters).
-
-        Fitted where the comparison is made, to the frontier's runs that cost at least half as much as the cheapest
-        NFNet (under some conversion): far below, where errors reach a half, a power law above a constant is another
-        curve.
-        """
-        return self._law_of("vit", axis)
+        """Frontier of Zhai et al.'s runs, against TPU-v3 core hours of Figure 2 or FLOPs (no conversion enters)."""
+        if ("vit", axis) not in self._laws:
+            table = sweep(self.results)
+            cheapest = self.nfnet_runs[axis].min() / (self.ratio.mid if axis == "hours" else 1)
+            compute = table["tpu_v3_core_hours" if axis == "hours" else axis]
+            error = table.imagenet_top1_error_percent
+            self._laws["vit", axis] = self._fit(
+                compute, error, table.model, frontiers.VIT_WIDTH, 11, frontiers.CUT_OFF * cheapest
+            )
+        return self._laws["vit", axis]
 
     def nfnet_law(self, axis: str = "hours") -> SaturatingLaw:
         """Frontier of the NFNets of Figure 1 without repeated augmentation, against TPU-v4 core hours or FLOPs."""
-        return self._law_of("nfnet", axis)
+        if ("nfnet", axis) not in self._laws:
+            table = self.nfnet_runs[~self.nfnet_runs.repeated_augmentation]
+            self._laws["nfnet", axis] = self._fit(
+                table[axis], table.error, table.model, frontiers.NFNET_WIDTH, 12, least=0.0
+            )
+        return self._laws["nfnet", axis]
 
     @cached_property
     def _laws(self) -> dict[tuple[str, str], SaturatingLaw]:
         return {}
 
-    def _law_of(self, family: str, axis: str) -> SaturatingLaw:
-        if (family, axis) not in self._laws:
-            self._laws[family, axis] = (self._fit_vits if family == "vit" else self._fit_nfnets)(axis)
-        return self._laws[family, axis]
-
-    def _fit_vits(self, axis: str) -> SaturatingLaw:
-        runs = sweep(self.results)
-        error = runs.imagenet_top1_error_percent.to_numpy(float)
-        compute = runs["tpu_v3_core_hours" if axis == "hours" else axis].to_numpy(float)
-        least = self.nfnet_runs[axis].min() / (self.ratio.high if axis == "hours" else 1) / 2
-        # Markers of equal compute differ by their reading; to a thousandth they are the same.
-        on = frontier_mask(np.exp(np.round(np.log(compute), 3)), error) & (compute >= least)
-        return self._law(compute[on], error[on], 0.05, 11)
-
-    def _fit_nfnets(self, axis: str) -> SaturatingLaw:
-        runs = self.nfnet_runs[~self.nfnet_runs.repeated_augmentation]
-        return self._law(runs[axis].to_numpy(float), runs.error.to_numpy(float), 0.005, 12)
-
-    def _law(self, compute: np.ndarray, error: np.ndarray, width: float, stream: int) -> SaturatingLaw:
-        fits = self.fits
-        on = frontier_mask(compute, error)
-        widths = (np.zeros(on.sum()), np.full(on.sum(), width))
-        points = Points.draw(compute[on], error[on], widths, fits.resamples, np.random.default_rng([fits.seed, stream]))
+    def _fit(
+        self, compute: pd.Series, error: pd.Series, models: pd.Series, width: float, stream: int, least: float
+    ) -> SaturatingLaw:
+        x, y = compute.to_numpy(float), error.to_numpy(float)
+        rng = np.random.default_rng([self.fits.seed, stream])
+        points = frontiers.frontier_points(x, y, list(models), width, self.fits.resamples, rng, least=least)
         return SaturatingLaw.fit(points, "percent")
 
     @cached_property
     def fitted(self) -> FittedAdvantage:
-        """Difference of the two fitted frontiers against TPU-v4 core hours."""
+        """Difference of the two fitted frontiers against TPU-v4 core hours, runs resampled and frontiers found anew."""
         lows, highs = np.log([self.ratio.low, self.ratio.high])
         rng = np.random.default_rng([self.fits.seed, 13])
         factor = rng.uniform(lows, highs, (self.fits.resamples, 1))
@@ -429,13 +373,35 @@ class Matched:
 
     def _difference(self, axis: str, budgets: np.ndarray, log_factor: np.ndarray, factor: float) -> FittedAdvantage:
         nfnet, vit = self.nfnet_law(axis), self.vit_law(axis)
-        difference = vit.curves(np.log(budgets) - log_factor) - nfnet.curves(np.log(budgets)[None])
-        low, high = np.percentile(difference, [2.5, 97.5], axis=0)
-        return FittedAdvantage(budgets, vit.predict(budgets / factor) - nfnet.predict(budgets), low, high)
+        points = vit.predict(budgets / factor) - nfnet.predict(budgets)
+        at = np.log(budgets)
+        return frontiers.difference(budgets, points, nfnet.curves(at[None]), vit.curves(at - log_factor))
+
+    @cached_property
+    def sensitivity(self) -> pd.DataFrame:
+        """See :func:`paper.vits.frontiers.sensitivity`."""
+        plain = self.nfnet_runs[~self.nfnet_runs.repeated_augmentation].reset_index(drop=True)
+        resamples = min(self.fits.resamples, frontiers.TREE_RESAMPLES)
+        return frontiers.sensitivity(plain, self.vit_runs(), resamples, self.fits.seed)
 
     def printed_law(self, hours: Float[np.ndarray, " b"], law: str = "finetune") -> Float[np.ndarray, " b"]:
         """Zhai et al.'s printed law, in percent, at TPU-v3 core ``hours``."""
+        return self._printed(hours, law, (0, 0, 0))
+
+    def printed_range(
+        self, hours: Float[np.ndarray, " b"], law: str = "finetune"
+    ) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"]]:
+        """Least and largest value of the printed law that the rounding of its coefficients leaves open."""
+        corners = [self._printed(hours, law, signs) for signs in product((-1, 1), repeat=3)]
+        return np.min(corners, axis=0), np.max(corners, axis=0)
+
+    def _printed(self, hours: np.ndarray, law: str, signs: tuple[int, ...]) -> np.ndarray:
+        """The printed law with each of its three coefficients moved by so many half-widths of its rounding."""
         table = self.results.vit_laws
         row = table[table.law == law].iloc[0]
-        days = hours / HOURS_A_DAY + row.shift_core_days
-        return np.asarray(100 * (row.irreducible + row.coefficient * days**-row.exponent))
+        irreducible, coefficient, exponent = (
+            float(row[name]) + sign * float(self.results.half_width("zhai2022-laws", name, np.array([row[name]]))[0])
+            for name, sign in zip(("irreducible", "coefficient", "exponent"), signs, strict=True)
+        )
+        days = hours / HOURS_A_DAY + float(row.shift_core_days)
+        return np.asarray(100 * (irreducible + coefficient * days**-exponent))

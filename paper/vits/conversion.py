@@ -1,12 +1,15 @@
 """From the Vision Transformers' TPU-v3 compute to the NFNets' TPU-v4 core hours, with the uncertainty of the step.
 
 There is no published factor. There are anchors: models whose compute is known on both, since Smith et al. estimated
-their TPU-v4 core hours with the original authors' code. Each anchor gives a ratio of hours, and a rate of operations
-per TPU-v4 core; the intervals are the range over the anchors, each widened by the rounding of the printed numbers.
+their TPU-v4 core hours with the original authors' code. TPU-v3 hours were counted in two ways, which differ for one and
+the same model (ViT-g/14): those of Zhai et al.'s **Figure 2**, and those **reported** in later texts. Each accounting
+has its own anchors and its own factor, and no factor is applied to hours of the other. An interval is the range over
+the anchors of its accounting, each widened by the rounding of the printed numbers.
 
-Two routes follow. By **hours**: TPU-v3 hours times the ratio, for every model. By **FLOPs**: three forward passes per
-image (forward and backward) over the rate, for models that used a TPU-v3 core about as well as the anchors did; small
-models used it less well, and for them only hours are right.
+Two routes follow for the sweep, whose hours are Figure 2's. By **hours**: TPU-v3 hours times the ratio, for every
+model. By **FLOPs**: three forward passes per image (forward and backward) over the operations per TPU-v4 hour of all
+anchors, which need no TPU-v3 hours, for models that used a TPU-v3 core about as well as the anchors did; small models
+used it less well, and for them only hours are right.
 """
 
 from __future__ import annotations
@@ -20,16 +23,23 @@ import pandas as pd
 from paper.results import Results
 
 __all__ = [
+    "ACCOUNTINGS",
     "COMPARABLE_RATE",
+    "Accounting",
     "Conversion",
     "Route",
     "anchors",
     "finetuning_flops",
     "flops_rate",
+    "gflops_per_image",
     "hours_ratio",
     "relative_rates",
     "sweep",
 ]
+
+Accounting = Literal["figure 2", "reported"]
+ACCOUNTINGS: tuple[Accounting, ...] = ("figure 2", "reported")
+"""Where TPU-v3 hours come from: Zhai et al.'s Figure 2, or a later text that states them."""
 
 Route = Literal["hours", "flops"]
 
@@ -48,7 +58,7 @@ class Conversion:
 
     Attributes:
         low: Least value that the anchors allow.
-        mid: Central value.
+        mid: Central value of the same anchors.
         high: Largest value that the anchors allow.
         unit: Unit of all three.
     """
@@ -125,24 +135,19 @@ def anchors(results: Results) -> pd.DataFrame:
     )
 
 
-def hours_ratio(results: Results) -> Conversion:
-    """TPU-v4 core hours per TPU-v3 core hour.
-
-    The central value is the geometric mean over the anchors in the accounting of Zhai et al.'s Figure 2, since their
-    sweep is in that accounting; the ends are those of all anchors.
-    """
+def hours_ratio(results: Results, accounting: Accounting = "figure 2") -> Conversion:
+    """TPU-v4 core hours per TPU-v3 core hour of one accounting: geometric mean and range of its own anchors."""
     table = anchors(results)
-    same = table.ratio[table.accounting == "figure 2"]
-    mid = float(np.exp(np.log(same).mean()))
-    return Conversion(float(table.ratio_low.min()), mid, float(table.ratio_high.max()), "TPU-v4 hours per TPU-v3 hour")
+    own = table[table.accounting == accounting]
+    mid = float(np.exp(np.log(own.ratio).mean()))
+    return Conversion(float(own.ratio_low.min()), mid, float(own.ratio_high.max()), "TPU-v4 hours per TPU-v3 hour")
 
 
 def flops_rate(results: Results) -> Conversion:
-    """Operations per second that a TPU-v4 core did when it trained the anchors."""
+    """Operations per second that a TPU-v4 core did when it trained the anchors; no TPU-v3 hours enter."""
     table = anchors(results).drop_duplicates("model")
-    return Conversion(
-        float(table.rate_low.min()), float(table.rate.mean()), float(table.rate_high.max()), "FLOP/s per core"
-    )
+    mid = float(np.exp(np.log(table.rate).mean()))
+    return Conversion(float(table.rate_low.min()), mid, float(table.rate_high.max()), "FLOP/s per core")
 
 
 def relative_rates(results: Results) -> pd.Series:
@@ -153,11 +158,10 @@ def relative_rates(results: Results) -> pd.Series:
     return (rate / rate["ViT-g/14"]).rename("relative_rate")
 
 
-def finetuning_flops(results: Results, models: pd.Series, resolutions: pd.Series) -> pd.Series:
-    """Operations of fine-tuning each of ``models`` on ImageNet at its resolution by Zhai et al.'s recipe (derived).
+def gflops_per_image(results: Results, models: pd.Series, resolutions: pd.Series) -> pd.Series:
+    """Operations of a forward pass of each of ``models`` at its resolution, in 1e9.
 
-    Forward operations per image are those of Zhai et al.'s Table 2 at 384 px, else those of Alabdulmohsin et al.'s
-    Table 1.
+    From Zhai et al.'s Table 2 at 384 px, else from Alabdulmohsin et al.'s Table 1; both print twice the multiply-adds.
 
     Raises:
         DataError: If neither table has a model at its resolution.
@@ -175,8 +179,16 @@ def finetuning_flops(results: Results, models: pd.Series, resolutions: pd.Series
                 f"zhai2022_models.csv and alabdulmohsin2023_table1.csv: no operations of {model} at {resolution} px; "
                 "add the row."
             )
-    gflops = pd.Series([per_image[pair] for pair in wanted], index=models.index)
-    return FORWARD_PASSES * 1e9 * gflops * FINETUNING_IMAGES
+    return pd.Series([per_image[pair] for pair in wanted], index=models.index, dtype=float)
+
+
+def finetuning_flops(results: Results, models: pd.Series, resolutions: pd.Series) -> pd.Series:
+    """Operations of fine-tuning each of ``models`` on ImageNet at its resolution by Zhai et al.'s recipe (derived).
+
+    Raises:
+        DataError: If no table has a model's operations at its resolution.
+    """
+    return FORWARD_PASSES * 1e9 * gflops_per_image(results, models, resolutions) * FINETUNING_IMAGES
 
 
 def sweep(results: Results, route: Route = "hours") -> pd.DataFrame:
@@ -189,15 +201,16 @@ def sweep(results: Results, route: Route = "hours") -> pd.DataFrame:
 
     Returns:
         One row a run: ``model``, ``pretrain_dataset``, ``pretrain_steps``, ``finetune_resolution``,
-        ``imagenet_top1_error_percent`` (from the tables; g/14 from Figure 2), ``tpu_v3_core_hours``, ``low``, ``mid``
-        and ``high`` (TPU-v4 core hours), ``flops`` (of the whole pre-training, forward and backward), ``total_flops``
-        (with fine-tuning) and ``source``. Rows keep the order, and the index, of ``zhai2022_finetune.csv``.
+        ``imagenet_top1_error_percent`` (from the tables; g/14 from Figure 2), ``tpu_v3_core_hours`` (of Figure 2),
+        ``low``, ``mid`` and ``high`` (TPU-v4 core hours), ``flops`` (of the whole pre-training, forward and backward),
+        ``total_flops`` (with fine-tuning) and ``source``. Rows keep the order, and the index, of
+        ``zhai2022_finetune.csv``; ViT-G/14, of Table 1 of the same paper, is the last.
     """
     runs = results.vit_finetuning
     runs = runs[runs.tpu_v3_core_days_figure2.notna()]
     error = (100 - runs.imagenet_top1_percent).round(6).fillna(runs.imagenet_top1_error_percent_figure2)
     v3 = runs.tpu_v3_core_days_figure2 * HOURS_A_DAY
-    gflops = runs.model.map(results.vit_models.set_index("model").gflops_224)
+    gflops = runs.model.map(results.vit_models.set_index("model").gflops_224).astype(float)
     flops = FORWARD_PASSES * 1e9 * gflops * runs.pretrain_steps * runs.pretrain_batch_normalised
     ratio, rate = hours_ratio(results), flops_rate(results)
     table = pd.DataFrame(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from paper.claims import evaluate, load_claims
 from paper.fits.laws import frontier_mask
+from paper.noise import INTERVAL, difference_error
 from paper.study import Study
 from paper.vits.advantage import CONVERSIONS, Advantage, Scenario, best_within, interpolated_within
 
@@ -59,11 +60,13 @@ def test_interpolation_meets_the_frontier_and_never_lies_above_the_steps(runs):
 
 
 def test_signs_and_ranges_of_an_advantage():
-    found = Advantage(
-        np.array([1.0, 2, 3, 4, 5, 6]), np.array([9.0, 9, 9, 9, 9, 9]), np.array([np.nan, 10, 8, 8, 9, 8.5])
-    )
-    np.testing.assert_allclose(found.points, [np.nan, 1, -1, -1, 0, -0.5])
+    found = Advantage(np.array([1.0, 2, 3, 4, 5, 6]), np.full(6, 9.0), np.array([np.nan, 10, 8, 8, 9, 8.9]), 50_000)
+    np.testing.assert_allclose(found.points, [np.nan, 1, -1, -1, 0, -0.1])
     assert found.share_led == 1 / 5
+    assert found.share_beyond == 1 / 5
+    assert found.share_behind == 2 / 5
+    few = dataclasses.replace(found, images=500)
+    assert (few.share_led, few.share_beyond, few.share_behind) == (1 / 5, 0, 0)
     assert found.vit_leads == [(3, 4), (6, 6)]
     leading = dataclasses.replace(found, vit=np.full(6, 10.0))
     assert leading.share_led == 1
@@ -92,11 +95,10 @@ def test_moving_a_family_moves_the_advantage_by_as_much(study):
 
 
 def test_dearer_vision_transformers_never_do_better(study):
-    for scenario in study.matched.scenarios[:13]:
-        # Where frontiers are interpolated, later points (whose central hours are stated) change what lies between.
-        moved_together = not (scenario.interpolated and scenario.name.startswith("with later"))
-        if scenario.axis == "hours" and moved_together:
+    for scenario in study.matched.scenarios:
+        if scenario.axis == "hours":
             low, mid, high = (study.matched.advantage(scenario, conversion).points for conversion in CONVERSIONS)
+            low, mid, high = (points[np.isfinite(high)] for points in (low, mid, high))
             assert (low <= mid).all(), scenario.name
             assert (mid <= high).all(), scenario.name
 
@@ -142,6 +144,7 @@ def test_laws_by_flops_use_the_frontier_of_flops(study):
     matched = Study.of(study.results, resamples=50).matched
     runs = matched.vit_runs()[lambda table: ~table.later]
     law = matched.vit_law("flops")
+    assert law.compute.max() == runs.flops[runs.model == "ViT-G/14"].item()
     best = best_within(law.compute, runs.flops.to_numpy(float), runs.error.to_numpy(float))
     np.testing.assert_array_equal(law.value, best)
     assert law.compute.min() >= matched.nfnet_runs.flops.min() / 2
@@ -168,61 +171,110 @@ def test_scenarios_select_what_they_say(study):
         assert (scenario.axis != "hours") == ("FLOPs" in name and "large models" not in name)
         assert (scenario.route == "flops") == ("large models by FLOPs" in name)
         assert scenario.interpolated == ("interpolated" in name)
-        assert scenario.stated == ("stated" in name)
+        for accounting in ("figure 2", "reported", "stated"):
+            if f"{accounting.capitalize()} hours" in name or f"{accounting} hours" in name:
+                assert set(vits.accounting[vits.later]) == {accounting}
         if "JFT-3B" in name:
             assert set(vits.pretrain_dataset) == {"JFT-3B"}
         if "384 px" in name:
             assert set(vits.resolution) == {384}
         if " without " not in name and "only" not in name:
-            assert (~vits.later).sum() == 260
-            assert vits.later.sum() in (0, 5)
+            assert (~vits.later).sum() == 261
+            assert vits.later.sum() in (0, 2, 5)
+            assert set(vits.accounting[~vits.later]) == {"figure 2"}
             assert (~nfnets.repeated_augmentation).sum() == 25
 
 
-def test_leaving_a_model_out_leaves_it_out_and_nothing_else(study):
+def test_only_models_that_can_shorten_the_lead_are_left_out(study):
     matched = study.matched
-    vits = {str(model) for model in matched.vit_runs().model[~matched.vit_runs().later]}
     nfnets = set(matched.nfnet_runs.model)
-    assert {name for scenario in matched.scenarios if (name := scenario.name).startswith("sweep without ")} == {
-        f"sweep without {model}" for model in vits
-    }
-    for model in vits:
-        _, left, mine = chosen(matched, f"sweep without {model}")
-        assert set(left.model) == vits - {model}
-        assert set(mine.model) == nfnets
+    left_out = {name for scenario in matched.scenarios if "without" in (name := scenario.name)}
+    assert left_out == {f"NFNets without {model}" for model in matched.decisive}
+    sweep = matched.advantage(matched.scenarios[0])
     for model in nfnets:
-        _, left, mine = chosen(matched, f"NFNets without {model}")
-        assert set(left.model) == vits
-        assert set(mine.model) == nfnets - {model}
+        alone = Scenario(
+            model,
+            matched.scenarios[0].vits,
+            lambda runs, left=model: ~runs.repeated_augmentation & (runs.model != left),
+        )
+        changed = np.nan_to_num(matched.advantage(alone).nfnet, nan=99.0) > sweep.nfnet
+        assert changed.any() <= (model in matched.decisive)
+    for name in left_out:
+        _, vits, mine = chosen(matched, name)
+        assert len(vits) == 261
+        assert set(mine.model) == nfnets - {name.removeprefix("NFNets without ")}
+    plain = matched.nfnet_runs[~matched.nfnet_runs.repeated_augmentation]
+    worse = matched.results.finetuning.assign(
+        imagenet_top1_error_percent=lambda t: t.imagenet_top1_error_percent + 5 * (t.model == "F3")
+    )
+    assert "F3" in matched.decisive
+    assert "F3" not in Study.of(dataclasses.replace(study.results, finetuning=worse), resamples=0).matched.decisive
+    assert len(plain) == 25
 
 
-def test_later_points_are_the_published_ones(study):
+def test_later_results_are_the_published_ones_in_each_accounting(study):
     runs = study.matched.vit_runs()
-    later = runs[runs.later].set_index(["model", "resolution"]).sort_index()
-    assert later.error.to_dict() == {
+    errors = {
         ("SoViT-400m/14", 224): 11.1,
         ("SoViT-400m/14", 384): 10.0,
         ("SoViT-400m/14", 518): 9.7,
         ("ViT-G/14", 518): 9.55,
         ("ViT-g/14", 518): 9.8,
     }
-    plotted = study.results.vits.set_index("model").tpu_v4_core_hours_plotted
-    for (model, _), row in later.iterrows():
-        assert row.mid == plotted[model]
-        assert row.low < row.stated_low <= row.mid <= row.stated_high < row.high
+    for accounting, later in runs[runs.later].groupby("accounting"):
+        found = later.set_index(["model", "resolution"]).error.to_dict()
+        assert found == {key: error for key, error in errors.items() if accounting != "figure 2" or "So" not in key[0]}
+        assert (later.low < later.mid).all()
+        assert (later.mid < later.high).all()
+    bounds = runs[runs.lower_bound]
+    assert set(zip(bounds.model, bounds.accounting, strict=True)) == {("ViT-G/14", "reported")}
 
 
-def test_stated_hours_narrow_the_later_points_alone(study):
+def test_no_factor_crosses_accountings(study):
+    """Another anchor of one accounting moves the hours of that accounting and of no other."""
+    from paper.vits.runs import vit_runs
+
+    def hours(results, accounting):
+        runs = vit_runs(results)
+        return runs[runs.accounting == accounting][["low", "mid", "high"]].to_numpy(float)
+
+    compute = study.results.sovit_compute
+    reported = dataclasses.replace(
+        study.results, sovit_compute=compute.assign(tpu_v3_core_hours=compute.tpu_v3_core_hours // 2)
+    )
+    rates = study.results.vit_rates
+    figure_2 = dataclasses.replace(
+        study.results, vit_rates=rates.assign(final_million_steps=rates.final_million_steps * 1.3)
+    )
+    for altered, moved in ((reported, {"reported"}), (figure_2, {"figure 2"})):
+        for accounting in ("figure 2", "reported", "stated"):
+            same = np.allclose(hours(altered, accounting), hours(study.results, accounting))
+            assert same == (accounting not in moved), (accounting, moved)
+
+
+def test_no_later_result_was_as_cheap_as_the_dearest_nfnet(study):
     matched = study.matched
     by_name = {scenario.name: scenario for scenario in matched.scenarios}
-    stated, sweep = by_name["with later points, at stated hours"], by_name["Zhai et al.'s sweep"]
-    for conversion in CONVERSIONS:  # every later model was dearer than any NFNet by that estimate
-        np.testing.assert_array_equal(
-            matched.advantage(stated, conversion).points, matched.advantage(sweep, conversion).points
-        )
+    sweep = by_name["sweep"]
+    for accounting in ("Figure 2", "reported", "stated"):
+        scenario = by_name[f"with later results, {accounting} hours"]
+        for conversion in CONVERSIONS:
+            np.testing.assert_array_equal(
+                matched.advantage(scenario, conversion).points, matched.advantage(sweep, conversion).points
+            )
     beyond = np.array([126_000.0, 290_000.0])
+    stated = by_name["with later results, stated hours"]
     assert matched.advantage(stated, "low", beyond).vit.tolist() == [9.7, 9.55]
     assert matched.advantage(stated, "high", beyond).vit.tolist() == [9.8, 9.55]
+
+
+def test_largest_model_is_one_of_the_sweep(study):
+    runs = study.matched.vit_runs()
+    largest = runs[~runs.later & (runs.model == "ViT-G/14")].iloc[0]
+    assert (largest.error, largest.source, largest.accounting) == (9.55, "Table 1", "figure 2")
+    law = study.matched.vit_law()
+    assert law.value.min() == 9.55
+    assert largest.low == pytest.approx(275_000, rel=1e-3)
 
 
 def test_cost_of_finetuning_counts_for_both_families(study):
@@ -262,26 +314,6 @@ def test_best_within_the_budgets_of_the_facts(study):
     assert sweep.vit[1] == runs.error[runs.mid <= 107_000].min()
 
 
-CHANGES = {
-    "g14-hours-credited-to-zhai": {"text": ("vit.g14.tpu_v3", "value", 260_000.0)},
-    "conversion-routes-agree": {"vit_models": ("ViT-g/14", "gflops_224", 300.0)},
-    "vits-lead-beyond-nfnets": {"vits": ("ViT-G/14", "imagenet_top1_accuracy_percent_text", 90.0)},
-    "nfnets-lead-later-points-flops": {"sovit_table": ("SoViT-400m/14", "gflops_per_image_at_resolution", 50.0)},
-}
-
-
-@pytest.mark.parametrize("claim_id", list(CHANGES))
-def test_a_check_notices_one_altered_number(study, claim_id):
-    ((table, (key, column, value)),) = CHANGES[claim_id].items()
-    frame = getattr(study.results, table).copy()
-    rows = frame.iloc[:, 0] == key
-    assert rows.any()
-    frame[column] = frame[column].astype(float).mask(rows, value)
-    study = Study.of(dataclasses.replace(study.results, **{table: frame}), resamples=50)
-    (item,) = evaluate(study, [claim for claim in load_claims() if claim.id == claim_id])
-    assert not item.agrees, item.outcome
-
-
 LEADS = (
     "nfnets-lead-sweep",
     "nfnets-lead-sweep-jft-3b",
@@ -292,7 +324,6 @@ LEADS = (
     "nfnets-lead-later-points-stated",
     "nfnets-lead-later-points-384",
     "nfnets-lead-later-points-flops",
-    "no-single-model-decides",
     "fitted-frontiers-differ",
 )
 
@@ -303,16 +334,56 @@ def test_leads_vanish_when_vision_transformers_are_better_and_are_plain_when_wor
     for item in evaluate(better, [claims[name] for name in LEADS]):
         assert str(item.outcome.verdict) == "does not hold", item.outcome
     worse = altered(study, nfnet_points=-3.0, resamples=200)
-    names = [*LEADS, "nfnets-lead-later-points", "fitted-frontiers-differ-flops"]
-    for item in evaluate(worse, [claims[name] for name in names]):
-        assert str(item.outcome.verdict) == "holds", item.outcome
+    dearer = {"nfnets-lead-later-points", "nfnets-lead-later-points-stated", "nfnets-lead-later-points-384"}
+    for item in evaluate(worse, [claims[name] for name in {*LEADS, *dearer, "fitted-frontiers-differ-flops"}]):
+        # That no later result was as cheap as an NFNet stays a caveat however large the lead is.
+        expected = "holds with a caveat" if item.claim.id in dearer else "holds"
+        assert str(item.outcome.verdict) == expected, item.outcome
 
 
-def test_printed_law_claim_notices_another_law(study):
-    laws = study.results.vit_laws.assign(exponent=study.results.vit_laws.exponent * 0.8)
-    other = Study.of(dataclasses.replace(study.results, vit_laws=laws), resamples=50)
-    (item,) = evaluate(other, [claim for claim in load_claims() if claim.id == "printed-law-of-sweep"])
-    assert not item.agrees
+def test_printed_range_is_that_of_rounded_coefficients(study):
+    hours = np.geomspace(1e3, 6e5, 7)
+    low, high = study.matched.printed_range(hours)
+    printed = study.matched.printed_law(hours)
+    assert (low < printed).all()
+    assert (printed < high).all()
+    law = study.results.vit_laws.set_index("law").loc["finetune"]
+    days = hours / 24 + law.shift_core_days
+    np.testing.assert_allclose(high, 100 * (0.095 + 0.265 * days**-0.345))
+    np.testing.assert_allclose(low, 100 * (0.085 + 0.255 * days**-0.355))
+
+
+def not_inferior(study, points):
+    """Verdicts of the three claims of equal performance with the NFNets' errors moved by so many points."""
+    claims = {claim.id: claim for claim in load_claims()}
+    names = ("matches-vits", "matches-vits-without-repeated-augmentation", "competitive-with-G14")
+    moved = altered(study, nfnet_points=points, resamples=0)
+    return [str(item.outcome.verdict) for item in evaluate(moved, [claims[name] for name in names])]
+
+
+def test_equal_performance_is_one_sided_and_counts_noise(study):
+    assert not_inferior(study, -5.0) == ["holds"] * 3  # far better is no failure
+    assert not_inferior(study, 0.2) == ["holds with a caveat"] * 3
+    assert not_inferior(study, 1.0) == ["does not hold"] * 3
+    # From where on the interval of one gap ends at the margin: 0.3 points, SoViT's gain from 384 to 518 px.
+    edge = 9.70 + 0.30 - 1.6448536 * float(difference_error(9.85, 9.70, 50_000))
+    best = study.results.finetuning.imagenet_top1_error_percent.min()
+    assert not_inferior(study, edge - best - 0.005)[0] == "holds"
+    assert not_inferior(study, edge - best + 0.005)[0] == "holds with a caveat"
+
+
+def test_a_lead_within_noise_is_called_so(study):
+    claims = {claim.id: claim for claim in load_claims()}
+    ahead = []
+    for points in (0.1, 1.0):
+        moved = altered(study, nfnet_points=-points, resamples=0)
+        (item,) = evaluate(moved, [claims["nfnets-lead-sweep"]])
+        ahead.append((str(item.outcome.verdict), item.outcome.caveat))
+        assert "beyond the noise of the test set" in item.outcome.evidence
+    assert ahead[0][0] == "holds with a caveat"
+    assert "within the noise" in ahead[0][1]
+    assert ahead[1] == ("holds", "")
+    assert INTERVAL * float(difference_error(9.75, 9.75, 50_000)) == pytest.approx(0.37, abs=0.005)
 
 
 @pytest.mark.parametrize("interpolated", [False, True])

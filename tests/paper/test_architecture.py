@@ -69,10 +69,10 @@ def test_utilisation_leaves_both_readings_open(study):
 @pytest.mark.parametrize(
     ("claim_id", "inputs", "block", "factor"),
     [
-        ("variance-as-expected", "uniform", 7, 1.8),
-        ("variance-as-expected", "uniform", 7, 0.5),
-        ("variance-grows-within-stages", "uniform", 9, 1.2),
-        ("pooling-takes-noise", "noise", 4, 1.5),
+        ("variance-grows-within-stages", "uniform", 9, 1.8),
+        ("variance-grows-within-stages", "uniform", 9, 0.8),
+        ("pooling-takes-noise", "noise", 4, 2.5),
+        ("pooling-takes-noise", "uniform", 10, 0.5),
     ],
 )
 def test_a_check_notices_a_signal_against_its_claim(study, monkeypatch, claim_id, inputs, block, factor):
@@ -80,6 +80,12 @@ def test_a_check_notices_a_signal_against_its_claim(study, monkeypatch, claim_id
     signal.loc[(signal.inputs == inputs) & (signal.block == block), "variance"] *= factor
     monkeypatch.setattr(architecture, "propagation", lambda: signal)
     assert outcome(study, claim_id).outcome.verdict == Verdict.FAILS
+
+
+def test_the_variance_would_be_as_expected_if_nothing_took_any(study, monkeypatch):
+    signal = propagation()
+    monkeypatch.setattr(architecture, "propagation", lambda: signal.assign(variance=signal.expected))
+    assert outcome(study, "variance-as-expected").outcome.verdict == Verdict.HOLDS
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, special
 
-from paper.fits.fitting import Estimate, aicc, estimate, least_squares, resample_weights, weighted_line
+from paper.fits.fitting import Estimate, aicc, band, estimate, least_squares, resample_weights, weighted_line
 
 
 def exponential(x):
@@ -91,3 +91,26 @@ def test_aicc_prefers_the_smaller_model_at_equal_squares():
     assert aicc(1.0, 24, 2) < aicc(1.0, 24, 3)
     # 24 log(1/24) + 6 + 24/20 by hand
     assert aicc(1.0, 24, 2) == pytest.approx(24 * np.log(1 / 24) + 6 + 24 / 20)
+
+
+def test_aicc_of_too_few_points_says_so():
+    assert aicc(1.0, 5, 3) == float("inf")
+    assert np.isfinite(aicc(1.0, 6, 3))
+
+
+def test_a_lane_without_points_has_no_line():
+    line = weighted_line(np.arange(3.0)[None], np.arange(3.0)[None], np.array([[1.0, 1, 1], [0, 0, 0], [0, 2, 0]]))
+    assert line.slope[0] == pytest.approx(1)
+    assert np.isnan(line.slope[1:]).all()
+
+
+def test_band_widens_by_the_scatter_and_only_by_it():
+    curves = np.random.default_rng(0).normal(0, 0.1, (4000, 1)) + np.array([[1.0, 2.0]])
+    low, high = band(curves)
+    np.testing.assert_allclose(np.log(high / low), 2 * 1.96 * 0.1, rtol=0.05)
+    low, high = band(curves, 0.2)
+    np.testing.assert_allclose(np.log(high / low), 2 * 1.96 * np.hypot(0.1, 0.2), rtol=0.05)
+    np.testing.assert_allclose(
+        band(np.full((2000, 1), np.log(3.0)), 0.5), np.exp(np.log(3) + np.array([[-1], [1]]) * 0.98), rtol=0.02
+    )
+    assert np.isnan(band(np.full((5, 2), np.nan))).all()

@@ -7,6 +7,7 @@ import pytest
 
 from paper.tables import TABLES, Table, compose, write_all
 from paper.tables.__main__ import main
+from paper.vits.conversion import ACCOUNTINGS, hours_ratio
 
 
 @pytest.mark.parametrize("name", list(TABLES))
@@ -15,7 +16,7 @@ def test_csv_holds_unrounded_values_and_text_formats_hold_every_row(study, name)
     assert table.name == name
     again = pd.read_csv(io.StringIO(table.csv()))
     assert len(again) == len(table.frame)
-    assert table.markdown().count("\n| ") + table.markdown().count("\n|:") == len(table.frame) + 2
+    assert sum(line.startswith("|") for line in table.markdown().splitlines()) == len(table.frame) + 2
     assert table.latex().count(r"\\") == len(table.frame) + 1
     assert r"\label{tab:" + name in table.latex()
     assert not table.formatted().isna().any().any()
@@ -42,7 +43,7 @@ def test_vit_sweep_holds_each_run_with_its_line(study):
     from paper.provenance import DATA
 
     frame = TABLES["vit_sweep"](study).frame
-    assert len(frame) == 260
+    assert len(frame) == 261
     lines = (DATA / "zhai2022_finetune.csv").read_text().splitlines()
     columns = lines[0].split(",")
     for row in frame.to_dict("records"):
@@ -59,8 +60,13 @@ def test_vit_sweep_holds_each_run_with_its_line(study):
 def test_conversion_and_scenarios_are_those_of_the_comparison(study):
     conversion = TABLES["vit_conversion"](study)
     assert len(conversion.frame) == 4
-    assert f"{study.matched.ratio.mid:.3f} [{study.matched.ratio.low:.3f}" in conversion.caption
+    for accounting in ACCOUNTINGS:
+        ratio = hours_ratio(study.results, accounting)
+        assert (
+            f"{accounting!r} a TPU-v3 hour is {ratio.mid:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]" in conversion.caption
+        )
     pd.testing.assert_frame_equal(TABLES["vit_scenarios"](study).frame, study.matched.table)
+    assert len(TABLES["vit_sensitivity"](study).frame) == len(study.matched.sensitivity)
 
 
 def test_family_has_the_published_counts(study):
@@ -100,3 +106,29 @@ def test_write_all_twice_is_identical_and_bad_data_leaves_files(loaded, tmp_path
     blocked.write_text("")
     assert main(["--out", str(blocked)]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_tables_of_fits_are_those_of_the_study(study):
+    loss = study.fits.loss
+    forms = TABLES["surface_forms"](study).frame.set_index(["form", "loss"])
+    assert forms.loc[("general", "squares"), "irreducible"] == loss.general.irreducible.value
+    assert forms.loc[("additive", "Huber, 0.001"), "irreducible"] == loss.surface.irreducible.value
+    routes = TABLES["allocation"](study).frame.set_index("route")
+    assert list(routes.index) == list(loss.optima)
+    assert routes.loc["frontier", "bias_equal"] == loss.allocation.routes["frontier"].bias["equal rates"]
+    assert routes.unbiased.eq("yes").to_dict() == {m: r.unbiased for m, r in loss.allocation.routes.items()}
+    regret = TABLES["regret"](study).frame
+    assert regret.compute.iloc[[0, -1]].tolist() == pytest.approx([400, 107_000])
+    assert regret.general.iloc[4] == pytest.approx(0, abs=1e-9)
+    held_out = TABLES["held_out"](study).frame.set_index(["quantity", "form"])
+    assert set(held_out.index.get_level_values("quantity")) == {"loss", "error"}
+    assert (held_out.fitted.loc["loss"] + held_out.held_out.loc["loss"])["general"] == 36
+    laws = TABLES["frontier_laws"](study).frame
+    assert laws.groupby(["quantity", "law"]).exponent.nunique().eq(1).all()  # one estimate, three intervals
+    assert laws.groupby(["quantity", "law"]).low.nunique().eq(3).all()
+    repeated = TABLES["repeated_data"](study).frame.set_index("form")
+    assert repeated.irreducible_new["additive"] == pytest.approx(
+        forms.loc[("additive", "squares"), "irreducible"], rel=1e-3
+    )
+    profile = TABLES["irreducible"](study).frame
+    assert profile.irreducible.iloc[-1] == pytest.approx(repeated.irreducible_new["additive"], rel=1e-3)

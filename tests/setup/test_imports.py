@@ -33,7 +33,9 @@ ROOMS: Mapping[str, Mapping[str, set[str]]] = {
         "training": {"cost", "optim", "weights", "data"},
         "studies": {"training"},
         "configs": {"models"},
-        "commands": {"studies", "configs"},
+        "loading": {"training"},
+        "inference": {"loading"},
+        "commands": {"studies", "configs", "inference"},
     },
     "paper": {
         "base": set(),
@@ -48,20 +50,27 @@ ROOMS: Mapping[str, Mapping[str, set[str]]] = {
         "checks": {"study", "experiments"},
         "claims": {"checks"},
         "tables": {"claims"},
+        "fit": {"tables"},
+        "replication": {"fit"},
         "tamper": {"claims"},
     },
 }
 NAMED = {
     "nfnet": {
         "base": {"errors", "ranges", "files", "garbage", "interpreter"},
-        "commands": {"train", "finetune", "evaluate", "study", "describe", ""},  # "": what `from nfnet import` gives
+        "loading": {"weights.pretrained"},  # which reads runs too
+        "commands": {
+            *("train", "finetune", "evaluate", "predict", "features", "convert", "export", "describe", "study", "plot"),
+            *("__main__", "command", ""),  # "": what `from nfnet import` gives
+        },
     },
     "paper": {
-        "base": {"commands", "files", "verdicts", "benchmarks", ""},
+        "base": {"commands", "files", "verdicts", "benchmarks", "noise", ""},
         "results": {"results"},
         "family": {"family"},
         "study": {"study"},
         "claims": {"claims"},
+        "fit": {"fit"},
         "tamper": {"tamper"},
     },
 }
@@ -166,7 +175,7 @@ def room_of(name: str) -> str:
     """
     package, _, rest = name.partition(".")
     first = rest.partition(".")[0]
-    rooms = [room for room, names in NAMED[package].items() if first in names]
+    rooms = [room for room, names in NAMED[package].items() if first in names or rest in names]
     rooms += [first] if first in ROOMS[package] and not rooms else []
     if not rooms:
         raise LookupError(f"{name} lies in no room of {package}: add it to the table")

@@ -1,6 +1,7 @@
 """Notebooks are stored as `make notebooks` stores them, and nbval is not told to look away."""
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,29 @@ def test_missing_notebooks_are_named(
 
 def test_executed_notebook_has_no_problem() -> None:
     assert not problems(executed())
+
+
+def test_a_hidden_source_follows_from_its_tag(tmp_path: Path) -> None:
+    path = write(tmp_path / "answer.ipynb", "6 * 7")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].metadata["tags"] = ["hide-input"]
+    nbformat.write(notebook, path)
+    assert store(path)
+    stored = nbformat.read(path, as_version=4)
+    assert stored.cells[1].metadata == {"tags": ["hide-input"], "jupyter": {"source_hidden": True}}
+    assert not problems(stored)
+    del stored.cells[1].metadata["tags"]
+    assert problems(stored) == ["code cell 1 has metadata of an editor or of one execution"]
+
+
+def test_knobs_keep_still_where_notebooks_are_stored_and_compared(tmp_path: Path) -> None:
+    source = "from figures.notebook import knob\nknob(lambda size=2: 3 * size, size=(1, 2))"
+    path = write(tmp_path / "knob.ipynb", source)
+    assert store(path)
+    (output,) = nbformat.read(path, as_version=4).cells[1].outputs
+    assert output.data == {"text/plain": "6"}
+    surroundings = runpy.run_path(str(ROOT / "notebooks" / "conftest.py"))
+    assert surroundings["os"].environ[surroundings["STATIC"]] == "1"
 
 
 @pytest.mark.parametrize(
