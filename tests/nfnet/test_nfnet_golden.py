@@ -76,6 +76,7 @@ def test_micro_in_float32():
     check_outputs(case, case.evaluate(case.params, case.images), "", np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_micro_in_float64():
     case = Case("micro_s32_b2_c10_seed3", np.float64)

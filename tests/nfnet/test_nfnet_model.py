@@ -80,6 +80,7 @@ def test_evaluation_needs_no_rng_and_training_without_rates_neither():
     np.testing.assert_allclose(trained["logits"], EVALUATE(PARAMS, images)["logits"], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_jit_equals_eager():
     images = make_images(1, batch=1)
     net = network(CLASSES, dataclasses.replace(TINY, widths=(16,), depths=(1,), strides=(2,)))
