@@ -1,4 +1,4 @@
-"""Data sets that fit into memory: digits, Fashion-MNIST (idx files), CIFAR-10 (binary version)."""
+"""Data sets that fit into memory: digits, Fashion-MNIST (idx files), CIFAR-10 (binary version), arrays of one's own."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from nfnet.data.source import Example, digest
+from nfnet.data.source import Example, Source, composed, digest
 from nfnet.errors import UserError, printable, unknown_name
-from nfnet.files import LARGEST, open_file, reason
+from nfnet.files import LARGEST, open_file, read_text_file, reason, replacing
 
 _FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -157,3 +157,67 @@ def cifar10(folder: Path, split: str) -> ArraySource:
     labels = records[:, 0].astype(np.int64)
     images = np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     return ArraySource(f"cifar10/{'train' if _is_train(split) else 'test'}", _CIFAR10_CLASSES, images, labels)
+
+
+def _array(path: Path) -> np.ndarray:
+    """Maps the array of an .npy file into memory; what asks for pickle is refused."""
+    try:
+        open_file(path, 2**40).close()
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(
+            f"Missing {printable(path)}: write it with nfnet.data.arrays.write_arrays, or pass its folder."
+        ) from None
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        raise UserError(f"{printable(path)} is no .npy file of numbers ({reason(error)}): write it again.") from None
+    return array
+
+
+def arrays(folder: Path, split: str) -> ArraySource:
+    """Images of one size, decoded before: SPLIT_images.npy, SPLIT_labels.npy and classes.txt, see `write_arrays`.
+
+    Args:
+        folder: of the files.
+        split: what the files' names begin with.
+
+    Raises:
+        UserError: a file is missing, of another kind, or does not belong to the others.
+    """
+    images, labels = (_array(folder / f"{split}_{what}.npy") for what in ("images", "labels"))
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise UserError(
+            f"{printable(folder)}: {printable(split)}_images.npy is {images.dtype} {images.shape}, but must be uint8 "
+            "[examples, height, width, 1 or 3]: write it again."
+        )
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or (labels < 0).any():
+        raise UserError(
+            f"{printable(folder)}: {printable(split)}_labels.npy is {labels.dtype} {labels.shape}, but must hold the "
+            f"index of a class for each of {len(images)} images: write it again."
+        )
+    names = tuple(map(composed, read_text_file(folder / "classes.txt").splitlines()))
+    return ArraySource(f"{folder.name}/{split}", names, images, labels.astype(np.int64))
+
+
+def write_arrays(folder: Path, split: str, source: Source, side: int) -> None:
+    """Decodes a whole split once, so that no step waits for it: what `arrays` reads.
+
+    Args:
+        folder: where to write; it is made.
+        split: what the files' names begin with.
+        source: the examples; their order is kept.
+        side: of the images in pixels; each pixel is the mean of those that it covers.
+    """
+    from PIL import Image
+
+    images = np.empty((len(source), side, side, 3), np.uint8)
+    labels = np.empty(len(source), np.int32)
+    for i in range(len(source)):
+        example = source[i]
+        images[i] = np.asarray(Image.fromarray(example["image"]).resize((side, side), Image.Resampling.BOX))
+        labels[i] = example["label"]
+    folder.mkdir(parents=True, exist_ok=True)
+    for what, array in (("images", images), ("labels", labels)):
+        with replacing(folder / f"{split}_{what}.npy") as file:
+            np.save(file, array)
+    with replacing(folder / "classes.txt") as file:
+        file.write("".join(f"{name}\n" for name in source.class_names).encode())
