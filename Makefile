@@ -50,6 +50,7 @@ benchmarks: .venv/.dev ## measure models, their profile, pipeline, reproduction 
 	$(PY) -m benchmarks.model $(PEERS)
 	$(PY) -m benchmarks.model --allocator hugepages $(PEERS)
 	$(PY) -m benchmarks.model --micro $(PEERS)
+	$(if $(TIMM_PYTHON),$(PY) -m benchmarks.inference $(PEERS))
 	$(PY) -m benchmarks.breakdown
 	$(PY) -m benchmarks.formulations
 	$(PY) -m benchmarks.pipeline

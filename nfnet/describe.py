@@ -1,4 +1,4 @@
-"""What a network is made of and what it costs: `python -m nfnet.describe F7+ --resolution 224`.
+"""What a network is made of and what it costs: `nfnet describe F7+ --resolution 224`.
 
 The network is an NFNet (F0 to F7+) or a Vision Transformer (S/16, g/14 and so on). Prints the stages with their
 parameters, multiply-adds and activations for one image, counted from abstract
@@ -27,7 +27,7 @@ MEMORIES = (80, 140)
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(prog="python -m nfnet.describe", description=__doc__)
+    parser = argparse.ArgumentParser(prog="nfnet describe", description=__doc__)
     parser.add_argument("variant", help="name of a network, such as F0, F7+ or S/16")
     parser.add_argument(
         "--resolution", type=int, default=224, help=f"side of the image in pixels, {_SIDE} (default 224)"

@@ -26,12 +26,14 @@ class Range:
         high: its upper end.
         above: whether `low` itself is left out.
         below: whether `high` itself is left out.
+        unit: what is counted, such as "px"; empty for ratios and for what has no name.
     """
 
     low: float
     high: float
     above: bool = False
     below: bool = False
+    unit: str = ""
 
     def __contains__(self, value: float) -> bool:
         low = value > self.low if self.above else value >= self.low
@@ -39,9 +41,11 @@ class Range:
 
     def __str__(self) -> str:
         low, high = (f"{int(end)}" if end == int(end) else f"{end:g}" for end in (self.low, self.high))
+        unit = f" {self.unit}" if self.unit else ""
         if not self.above and not self.below:
-            return f"from {low} to {high}"
-        return f"{'above' if self.above else 'at least'} {low} and {'less than' if self.below else 'at most'} {high}"
+            return f"from {low} to {high}{unit}"
+        limit = "less than" if self.below else "at most"
+        return f"{'above' if self.above else 'at least'} {low} and {limit} {high}{unit}"
 
 
 class Names(tuple[str, ...]):
@@ -51,8 +55,8 @@ class Names(tuple[str, ...]):
 # A mistake of some powers of ten is told; what any sensible run needs is far from the ends.
 RATE = Range(0, 1, below=True)
 SHARE = Range(0, 1, above=True)
-STEPS = Range(0, 10**9)
-CLASSES = Range(1, 10**6)
+STEPS = Range(0, 10**9, unit="steps")
+CLASSES = Range(1, 10**6, unit="classes")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Runs a study: the product of models, epoch budgets and learning rates.
 
-    python -m nfnet.study nfnet/configs/studies/digits.toml
-    python -m nfnet.study nfnet/configs/studies/digits.toml --status
+    nfnet study digits
+    nfnet study digits --status
 
 Runs that are finished are left alone and interrupted ones are resumed, so the command can be repeated at
 will.
@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 from nfnet import train
-from nfnet.files import local_path
 from nfnet.interpreter import check_docstrings
 from nfnet.studies.executors import OUTPUT, Executor, in_process, slurm, subprocesses
 from nfnet.studies.sweep import (
@@ -30,6 +29,7 @@ from nfnet.studies.sweep import (
     standing,
 )
 from nfnet.training import command_line
+from nfnet.training.config_file import CONFIGS, find_provided
 
 
 def _loss_of(study: Study, trial: Trial) -> float | None:
@@ -98,16 +98,16 @@ def _last_line(output: Path) -> str:
 
 def _study(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m nfnet.study",
+        prog="nfnet study",
         description="Runs a study: the product of models, epoch budgets and learning rates.",
         allow_abbrev=False,
     )
-    parser.add_argument("study", help="TOML file, e.g. nfnet/configs/studies/digits.toml")
+    parser.add_argument("study", help="name of a provided study, e.g. digits, or a TOML file")
     parser.add_argument("--status", action="store_true", help="print how all runs stand, and run nothing")
     command_line.add_cache_argument(parser)
     options = parser.parse_args(arguments)
     check_docstrings()  # or each of its runs would end in it
-    study = load_study(local_path(options.study, "the study"))
+    study = load_study(find_provided(options.study, "the study", CONFIGS / "studies"))
     extra = [command_line.NO_CACHE] if options.no_compilation_cache else []
     code = 0 if options.status else run_study(study, _executor(study), extra)
     print(status(study))

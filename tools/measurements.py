@@ -16,7 +16,7 @@ from benchmarks.model import MODES
 from benchmarks.timing import slope
 from paper.benchmarks import COMMAND, RESULTS, machine_line
 
-__all__ = ["accelerator", "breakdown", "formulations", "performance", "scaling", "speed"]
+__all__ = ["accelerator", "breakdown", "formulations", "inference", "performance", "scaling", "speed"]
 
 FORMULATIONS, BREAKDOWN, SCALING = (RESULTS / f"{name}.json" for name in ("formulations", "breakdown", "scaling"))
 
@@ -228,10 +228,38 @@ def scaling(path: Path = SCALING) -> str:
     return "\n".join([*lines, "", f"{smallest} Measured on {machine_line(record['machine'])}."])
 
 
+def inference(path: Path = RESULTS / "inference_f0.json") -> str:
+    """The times of forward passes as one would serve them, or how to measure them."""
+    if not path.is_file():
+        return "None have been measured; `python -m benchmarks.inference` measures them."
+    record = json.loads(path.read_text(encoding="utf-8"))
+    rivals = ("released", "timm compile", "timm ONNX")
+    lines = [
+        f"| batch | implementation | GELU and floor of | median | {' | '.join(f'x {one}' for one in rivals)} | "
+        "logits differ by | ready after |",
+        "|--:|:--|:--|--:|--:|--:|--:|--:|--:|",
+    ]
+    for one in record["results"]:
+        cells = [str(one["batch"]), one["implementation"], one["network_of"], f"{one['seconds']['median']:.3g} s"]
+        cells += [_range(one["speedup"].get(rival)) for rival in rivals]
+        cells += [f"{one['logits_differ_by']:.0e}", f"{one['ready_s']:.1f} s"]
+        lines.append("| " + " | ".join(cells) + " |")
+    settings = record["settings"]
+    lines += [
+        "",
+        f"NFNet-{settings['network']} at {settings['resolution']} px, float32; x is how many times as fast, the median "
+        f"over {settings['rounds']} interleaved rounds with its range, in which what else the machine does touches all "
+        "alike. Logits differ, in their standard deviations, from those of the first row with the same batch, GELU and "
+        f"floor. ONNX files run under ONNX Runtime. Measured on {machine_line(record['machine'])}.",
+    ]
+    return "\n".join(lines)
+
+
 def performance() -> dict[str, str]:
     """The generated parts of docs/performance.md."""
     measured = [accelerator(path) for path in sorted(RESULTS.glob("gpu_*.json"))]
     parts = {"breakdown": breakdown(), "formulations": formulations(), "scaling": scaling(), "memory": memory()}
+    parts["inference"] = inference()
     return {**parts, "gpu": "\n\n".join(measured) or "None has been measured; `python -m benchmarks.gpu` measures one."}
 
 

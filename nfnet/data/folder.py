@@ -1,4 +1,4 @@
-"""Folders of images: ImageNet's layout (one folder a class) and Tiny-ImageNet's validation file.
+"""Folders of images: ImageNet's layout (one folder a class), one's own, and Tiny-ImageNet's validation file.
 
 Names that begin with a point, and `__MACOSX`, are no data. Links to folders are followed, each folder once a class.
 """
@@ -220,12 +220,99 @@ def image_folder(root: Path, classes_from: Path | None = None, classes: Path | N
     if not files:
         raise UserError(f"{printable(root)} holds no images ({', '.join(_SUFFIXES)}).")
     said = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
-    return FileSource(f"{root.parent.name}/{root.name}", class_names, root, tuple(files), np.array(labels), said)
+    name = f"{root.parent.name}/{root.name}".lstrip("/")
+    return FileSource(name, class_names, root, tuple(files), np.array(labels), said)
 
 
 def open_image_folder(folder: Path, split: str, classes: Path | None = None) -> FileSource:
     """A split in ImageNet's layout: FOLDER/SPLIT, with the classes of FOLDER/train."""
     return image_folder(folder / split, folder / "train", classes)
+
+
+TRAIN_FOLDERS = ("train", "training")
+HELD_OUT_FOLDERS = ("val", "validation", "valid", "test")
+"""What people call the folders of the splits, the first that there is being taken; in any case of letters."""
+
+
+def find_splits(folder: Path) -> tuple[Path, Path | None]:
+    """Finds the splits in a folder of one's own.
+
+    A folder is a split if it has such a name and folders in it, its classes: `train` may also be a class of vehicles.
+
+    Returns:
+        The folder of the training images, `folder` itself if there are no splits, and that of the held-out ones, None
+        if some of the training images have to be held out.
+
+    Raises:
+        UserError: there is no folder, or it has a held-out split alone.
+    """
+    inside = [entry for entry in _listed(folder) if entry.is_dir()]
+    splits = {entry.name.casefold(): Path(entry.path) for entry in reversed(inside) if _class_folders(Path(entry.path))}
+    train, held_out = (
+        next((splits[name] for name in names if name in splits), None) for names in (TRAIN_FOLDERS, HELD_OUT_FOLDERS)
+    )
+    if train is None and held_out is not None:
+        raise UserError(
+            f"{printable(folder)} has the folder {printable(held_out.name)}, but none of training images: name that "
+            f"one {TRAIN_FOLDERS[0]}."
+        )
+    return train or folder, held_out
+
+
+def held_out_folder(folder: Path) -> Path:
+    """Returns the folder of the held-out images in a folder of one's own, itself if it has none."""
+    inside = {entry.name.casefold(): Path(entry.path) for entry in reversed(_listed(folder)) if entry.is_dir()}
+    found = (inside[name] for name in HELD_OUT_FOLDERS if name in inside and _class_folders(inside[name]))
+    return next(found, folder)
+
+
+def open_own_folder(folder: Path, split: str, classes: Path | None = None, *, hold_out_every: int) -> FileSource:
+    """A folder of one's own, with splits (see `find_splits`) or with the classes' folders alone.
+
+    Args:
+        folder: the data set.
+        split: "train", "held_out", or the name of a folder in it.
+        classes: a list of classes, see `image_folder`.
+        hold_out_every: where there is no held-out split, N takes one image in N of each class out of the training
+            images, at least one of each that has two.
+
+    Raises:
+        UserError: as `image_folder` does, or there is one class alone, or nothing that can be held out.
+    """
+    train, held_out = find_splits(folder)
+    if split not in ("train", "held_out"):
+        return image_folder(folder / split, train, classes)
+    whole = image_folder(train, classes=classes)
+    if len(whole.class_names) < 2:
+        name = printable(repr(whole.class_names[0]))
+        raise UserError(f"{printable(train)} has one class alone, {name}: a classifier needs a folder for each of two.")
+    if held_out is not None:
+        return whole if split == "train" else image_folder(held_out, train, classes)
+    if not hold_out_every:
+        raise UserError(
+            f"{printable(folder)} has no folder {' or '.join(HELD_OUT_FOLDERS)} with the classes in it: add one, or "
+            "hold out one image in five with --config.data.hold_out_every=5."
+        )
+    return _divided(whole, hold_out_every, held_out=split == "held_out")
+
+
+def _divided(whole: FileSource, every: int, *, held_out: bool) -> FileSource:
+    """Returns one image in `every` of each class, or all others, which are at least one of each class."""
+    counts = np.bincount(whole.labels, minlength=len(whole.class_names))
+    rank = np.arange(len(whole)) - (np.cumsum(counts) - counts)[whole.labels]
+    step = np.minimum(every, counts)[whole.labels]
+    out = (step > 1) & (rank % step == step - 1)
+    if not out.any():
+        raise UserError(f"{printable(whole.root)} has one image a class, so that none can be held out: add images.")
+    kept = np.flatnonzero(out if held_out else ~out)
+    return FileSource(
+        name=f"{whole.name}, {'' if held_out else 'all but '}one in {every} of each class",
+        class_names=whole.class_names,
+        root=whole.root,
+        files=tuple(whole.files[i] for i in kept),
+        labels=whole.labels[kept],
+        left_out=whole.left_out,
+    )
 
 
 def open_tiny_imagenet(folder: Path, split: str, classes: Path | None = None) -> FileSource:

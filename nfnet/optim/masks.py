@@ -24,6 +24,16 @@ def is_weight(params: hk.Params, *, of_head: bool) -> Mask:
     return _mark(params, lambda name, in_head: name == "w" and in_head == of_head)
 
 
+def is_head(params: hk.Params) -> Mask:
+    """Marks the classifier, its bias included."""
+    return _mark(params, lambda name, of_head: of_head)
+
+
+def is_body(params: hk.Params) -> Mask:
+    """Marks all but the classifier."""
+    return _mark(params, lambda name, of_head: not of_head)
+
+
 def _mark(params: hk.Params, rule: Callable[[str, bool], bool]) -> Mask:
     heads = classifiers(params)
     return {module: {name: rule(name, module in heads) for name in group} for module, group in params.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from nfnet.errors import UserError
 from nfnet.ranges import RATE, SHARE, STEPS, Names, Range, check_fields
@@ -76,15 +76,16 @@ class OptimiserConfig:
         ema_decay: of the average of the parameters; 0 keeps none.
         sam_rho: radius of sharpness-aware minimisation; 0 turns it off.
         sam_fraction: share of the batch that the ascent gradient is computed on.
+        trainable: what is trained, all parameters or the classifier alone, with the body as it is.
     """
 
     name: Annotated[str, Names(OPTIMISERS)] = "agc_sgd"
     learning_rate: Annotated[float, LEARNING_RATE] = 1.6
     schedule: Annotated[str, Names(SCHEDULES)] = "cosine"
-    warmup_epochs: Annotated[float, Range(0, 10**6)] = 0.0
+    warmup_epochs: Annotated[float, Range(0, 10**6, unit="epochs")] = 0.0
     warmup_steps: Annotated[int, STEPS] = 0
     cooldown_steps: Annotated[int, STEPS] = 0
-    timescale: Annotated[int, Range(1, 10**9)] = 10_000
+    timescale: Annotated[int, Range(1, 10**9, unit="steps")] = 10_000
     weight_decay: Annotated[float, Range(0, 1000)] = 0.0
     head_weight_decay: Annotated[float | None, Range(0, 1000)] = None
     momentum: Annotated[float, RATE] = 0.9
@@ -94,6 +95,7 @@ class OptimiserConfig:
     ema_decay: Annotated[float, RATE] = 0.0
     sam_rho: Annotated[float, Range(0, 1000)] = 0.0
     sam_fraction: Annotated[float, SHARE] = 1.0
+    trainable: Literal["all", "classifier"] = "all"
 
     def __post_init__(self) -> None:
         check_fields(self, "optimiser.")
@@ -119,6 +121,12 @@ def make_schedule(settings: OptimiserConfig, total_steps: int, steps_per_epoch: 
 
 
 def make_optimiser(settings: OptimiserConfig, schedule: Schedule) -> optax.GradientTransformation:
-    """Builds the optimiser."""
+    """Builds the optimiser; what is not trained it leaves as it is, and keeps no state for it."""
     optimiser: optax.GradientTransformation = OPTIMISERS[settings.name](settings, schedule)
-    return optimiser
+    if settings.trainable == "all":
+        return optimiser
+    import optax
+
+    from nfnet.optim import masks
+
+    return optax.chain(optax.masked(optimiser, masks.is_head), optax.masked(optax.set_to_zero(), masks.is_body))

@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from nfnet.errors import UserError
 from nfnet.files import local_path
@@ -25,14 +26,22 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser(program: str, description: str) -> argparse.ArgumentParser:
-    """Makes a parser with the arguments of every command."""
+    """Makes a parser with the arguments of every command.
+
+    Args:
+        program: the command as a module, e.g. "nfnet.train".
+        description: what it does.
+    """
     result = _Parser(
-        prog=f"python -m {program}",
+        prog=program.replace(".", " "),
         description=description,
         epilog="Any setting of the configuration can be overridden: --config.GROUP.KEY=VALUE.",
         allow_abbrev=False,
     )
-    result.add_argument("--config", required=True, help="configuration file, e.g. nfnet/configs/digits.py")
+    said = "name of a provided configuration, e.g. digits, or a Python file; an argument for it may follow a colon"
+    result.add_argument("named", nargs="?", metavar="CONFIG", help=said)
+    result.add_argument("--config", help="the same; give one of both")
+    result.add_argument("--data", metavar="FOLDER", help="folder of the data set: short for --config.data.path=FOLDER")
     add_cache_argument(result)
     return result
 
@@ -43,8 +52,12 @@ def add_cache_argument(result: argparse.ArgumentParser) -> None:
 
 
 def add_weights_arguments(result: argparse.ArgumentParser, name: str) -> None:
-    """Adds the arguments of commands that read parameters: `name` says where they are, the others which."""
-    result.add_argument(name, required=True, help="a run's --workdir, one of its checkpoints, or a file of weights")
+    """Adds the arguments of commands that read parameters.
+
+    `--weights`, which may also be called `name`, says where they are, the others which.
+    """
+    said = "name of published weights, a run's --workdir, one of its checkpoints, or a file of weights"
+    result.add_argument("--weights", name, dest=name.lstrip("-"), metavar="NAME|FILE|RUN", required=True, help=said)
     result.add_argument("--raw", action="store_true", help="take the parameters rather than their moving average")
     result.add_argument(
         "--best",
@@ -56,7 +69,11 @@ def add_weights_arguments(result: argparse.ArgumentParser, name: str) -> None:
 
 def add_run_arguments(result: argparse.ArgumentParser) -> None:
     """Adds the arguments of commands that train."""
-    result.add_argument("--workdir", required=True, help="folder for checkpoints and the run log; resumed if used")
+    result.add_argument(
+        "--workdir",
+        help="folder for checkpoints and the run log; resumed if used (default: runs/ and the name of the --data "
+        "folder, or of the configuration)",
+    )
     result.add_argument(
         "--coordinator", help="several hosts: HOST:PORT of the first one, or `auto` on TPU pods and Slurm"
     )
@@ -70,22 +87,40 @@ def parse(result: argparse.ArgumentParser, arguments: Sequence[str] | None) -> t
     Exits with code 2 at an argument that is neither.
 
     Raises:
-        UserError: Python runs without docstrings, or a folder is none of this machine.
+        UserError: Python runs without docstrings, a folder is none of this machine, or one thing is said twice.
     """
-    options, others = result.parse_known_args(arguments)
-    check_docstrings()
-    overrides: list[str] = []
-    values = iter(others)
+    given, overrides = list[str](), list[str]()
+    values = iter(sys.argv[1:] if arguments is None else arguments)
     for argument in values:
-        if not argument.startswith("--config."):
-            result.error(f"unknown argument {argument!r}: overrides look like --config.training.epochs=2")
-        if "=" not in argument:
-            argument = f"{argument}={next(values, '')}"
-        overrides.append(argument)
+        if argument.startswith("--config."):
+            overrides.append(argument if "=" in argument else f"{argument}={next(values, '')}")
+        else:
+            given.append(argument)
+    options, others = result.parse_known_args(given)
+    check_docstrings()
+    for argument in others:
+        result.error(f"unknown argument {argument!r}: overrides look like --config.training.epochs=2")
+    if options.config and options.named:
+        raise UserError(f"Two configurations are given, {options.named} and --config {options.config}: leave one out.")
+    options.config = options.config or options.named
+    if not options.config:
+        result.error("a configuration is missing: name one, as in digits, or give a file with --config")
+    if options.data is not None:
+        if any(override.startswith("--config.data.path=") for override in overrides):
+            raise UserError("Both --data and --config.data.path are given, which are the same: leave one out.")
+        overrides.append(f"--config.data.path={options.data}")
+    if "workdir" in options and not options.workdir:
+        options.workdir = str(_default_workdir(options))
     for name in ("workdir", "init", "checkpoint"):
         if name in options:
             setattr(options, name, str(local_path(getattr(options, name), f"--{name}")))
     return options, overrides
+
+
+def _default_workdir(options: argparse.Namespace) -> Path:
+    if options.data:
+        return Path("runs", local_path(options.data, "--data").resolve().name or "data")
+    return Path("runs", Path(options.config.partition(":")[0]).stem)
 
 
 def use_cache(options: argparse.Namespace) -> None:

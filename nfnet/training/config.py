@@ -12,15 +12,15 @@ from nfnet.data.sources import SOURCES
 from nfnet.errors import UserError, unknown_name
 from nfnet.files import local_path
 from nfnet.optim.settings import OptimiserConfig
-from nfnet.ranges import CLASSES, RATE, SHARE, STEPS, Kind, Names, Range, check_fields, kind_of, kinds_of, shown
+from nfnet.ranges import RATE, SHARE, STEPS, Kind, Names, Range, check_fields, kind_of, kinds_of, shown
 from nfnet.training.losses import LOSSES
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-SIDE = Range(1, 4096)
-BATCH = Range(1, 2**20)
-EPOCHS = Range(0, 10**6, above=True)
+SIDE = Range(1, 4096, unit="px")
+BATCH = Range(1, 2**20, unit="images")
+EPOCHS = Range(0, 10**6, above=True, unit="epochs")
 Colours = tuple[float, float, float]
 
 
@@ -30,8 +30,8 @@ class ModelConfig:
 
     Attributes:
         family: a key of `nfnet.models.families.FAMILIES`: nfnet or vit.
-        variant: the name of one of the family's variants.
-        num_classes: classes of the data.
+        variant: the name of one of the family's variants: F0 to F7, F0+ to F7+; S/16 to G/14.
+        num_classes: classes of the data; 0 takes as many as they have.
         shape: fields of the family's configuration that differ from the variant, for networks of one's own.
         plus_width: which reading of an NFNet '+' variant.
         stochastic_depth_rate: None keeps the variant's.
@@ -40,11 +40,13 @@ class ModelConfig:
         logit_bias: initial bias of a ViT's classifier.
         bfloat16: compute activations in bfloat16; parameters stay float32.
         remat: recompute blocks in the backward pass to save memory.
+        from_weights: fine-tuning takes the network and the size, margin, mean and std of images from the weights, where
+            these tell, rather than from here; what the command line sets itself stays.
     """
 
     family: str = "nfnet"
     variant: str = "F0"
-    num_classes: Annotated[int, CLASSES] = 1000
+    num_classes: Annotated[int, Range(0, 10**6, unit="classes")] = 1000
     shape: Mapping[str, Any] = field(default_factory=dict)
     plus_width: Literal["published", "released"] = "published"
     stochastic_depth_rate: Annotated[float | None, RATE] = None
@@ -53,6 +55,7 @@ class ModelConfig:
     logit_bias: Annotated[float, Range(-100, 100)] = 0.0
     bfloat16: bool = False
     remat: bool = False
+    from_weights: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, "model.")
@@ -70,7 +73,8 @@ class DataConfig:
         train_split: what is trained on.
         held_out_split: what is evaluated on.
         hold_out_every: N takes one example in N out of the training split, the Nth, 2Nth and so on in the order of
-            its source, and evaluates on these instead of held_out_split: to select checkpoints; 0 takes none.
+            its source, and evaluates on these instead of held_out_split: to select checkpoints; 0 takes none. Source
+            own_folder does so class by class, and only where the folder has no held-out split.
         image_size: side of training images, in pixels.
         evaluation_size: side of evaluation images, in pixels.
         evaluation_margin: pixels that the centre crop cuts away, see `nfnet.data.augment.evaluation_image`.
@@ -96,25 +100,25 @@ class DataConfig:
     classes: str = ""
     train_split: str = "train"
     held_out_split: str = "test"
-    hold_out_every: Annotated[int, Range(0, 10**6)] = 0
+    hold_out_every: Annotated[int, Range(0, 10**6, unit="images")] = 0
     image_size: Annotated[int, SIDE] = 224
     evaluation_size: Annotated[int, SIDE] = 256
-    evaluation_margin: Annotated[int, Range(0, 4096)] = 32
+    evaluation_margin: Annotated[int, Range(0, 4096, unit="px")] = 32
     crop: Literal["random_resized", "pad", "none"] = "random_resized"
     min_area: Annotated[float, SHARE] = 0.08
-    padding: Annotated[int, Range(0, 1024)] = 4
+    padding: Annotated[int, Range(0, 1024, unit="px")] = 4
     flip: bool = True
-    randaugment_layers: Annotated[int, Range(0, 100)] = 0
+    randaugment_layers: Annotated[int, Range(0, 100, unit="distortions an image")] = 0
     randaugment_magnitude: Annotated[float, Range(0, 30)] = 0.0
     mixup_alpha: Annotated[float, Range(0, 1000)] = 0.0
     cutmix_alpha: Annotated[float, Range(0, 1000)] = 0.0
-    repeats: Annotated[int, Range(1, 1024)] = 1
+    repeats: Annotated[int, Range(1, 1024, unit="copies an image")] = 1
     mean: Annotated[Colours, Range(-1000, 1000)] = IMAGENET_MEAN
     std: Annotated[Colours, Range(1e-6, 1000)] = IMAGENET_STD
     unreadable: Literal["skip", "fatal"] = "skip"
     unreadable_share: Annotated[float, Range(0, 1)] = 0.1
-    workers: Annotated[int, Range(0, 256)] = 0
-    threads: Annotated[int, Range(0, 256)] = 2
+    workers: Annotated[int, Range(0, 256, unit="processes")] = 0
+    threads: Annotated[int, Range(0, 256, unit="threads")] = 2
 
     def __post_init__(self) -> None:
         check_fields(self, "data.")
@@ -147,15 +151,15 @@ class TrainingConfig:
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     epochs: Annotated[float, EPOCHS] = 1.0
     batch_size: Annotated[int, BATCH] = 4096
-    accumulate: Annotated[int, BATCH] = 1
+    accumulate: Annotated[int, Range(1, 2**20, unit="parts")] = 1
     loss: Annotated[str, Names(LOSSES)] = "softmax"
     label_smoothing: Annotated[float, RATE] = 0.0
-    shard_state: Annotated[int, Range(1, 2**16)] = 1
+    shard_state: Annotated[int, Range(1, 2**16, unit="devices")] = 1
     evaluation_batch_size: Annotated[int, BATCH] = 256
     evaluate_every: Annotated[int, STEPS] = 0
-    log_every: Annotated[int, Range(1, 10**9)] = 100
+    log_every: Annotated[int, Range(1, 10**9, unit="steps")] = 100
     save_every: Annotated[int, STEPS] = 1000
-    keep: Annotated[int, Range(1, 1000)] = 2
+    keep: Annotated[int, Range(1, 1000, unit="checkpoints")] = 2
     tensorboard: bool = False
 
     def __post_init__(self) -> None:

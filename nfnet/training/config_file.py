@@ -7,16 +7,56 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nfnet.errors import UserError, printable
+from nfnet.errors import UserError, printable, unknown_name
 from nfnet.files import local_path
 from nfnet.ranges import read_text
 from nfnet.training.config import RunConfig, find_setting, from_mapping
 
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+"""The configurations that come with this package, and, in `studies`, the studies."""
+
+
+def provided_names(folder: Path = CONFIGS) -> list[str]:
+    """Returns the names of the provided configurations, or of the studies in CONFIGS / "studies"."""
+    return sorted(path.stem for path in folder.glob("[!_]*.*") if path.suffix in (".py", ".toml"))
+
+
+def find_provided(text: str, field: str, folder: Path = CONFIGS) -> Path:
+    """Returns the file that is meant by a name, such as digits, or by a path.
+
+    A name without folder and suffix is one of those in `folder`, whatever lies in the working directory. So is a path
+    as it is from the root of this project, nfnet/configs/digits.py, where there is no such file.
+
+    Args:
+        text: the name or path.
+        field: the argument that it is of, for messages.
+        folder: of what is provided.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    path = local_path(text, field)
+    if path.name == text and not path.suffix:
+        known = {one.stem: one for one in sorted(folder.glob("[!_]*.*")) if one.suffix in (".py", ".toml")}
+        if text not in known and not path.is_file():
+            raise unknown_name("study" if folder.name == "studies" else "configuration", printable(text), known)
+        return known.get(text, path)
+    if not path.is_file():
+        within = CONFIGS.parent.parent / path
+        if within.parent != folder or not within.is_file():
+            raise UserError(
+                f"Missing {'study' if folder.name == 'studies' else 'configuration'} {printable(text)}: the ones "
+                f"provided are {', '.join(provided_names(folder))}."
+            )
+        return within
+    return path
+
 
 def _get_config(path: str) -> Any:
-    file, _, argument = str(local_path(path, "--config")).partition(":")
-    if not Path(file).is_file():
-        raise UserError(f"Missing configuration {printable(file)}: the ones provided are in nfnet/configs.")
+    text, _, argument = path.partition(":")
+    if ":/" in path:
+        local_path(path, "--config")  # refuses addresses
+    file = str(find_provided(text, "--config"))
     spec = importlib.util.spec_from_file_location(f"nfnet_config_{Path(file).stem}", file)
     if spec is None or spec.loader is None:
         raise UserError(f"{printable(file)} is no Python file: pass one of nfnet/configs or your own.")
@@ -35,8 +75,8 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a configuration file.
 
     Args:
-        path: a Python file with a function `get_config` that returns a `ConfigDict`. An argument for it may
-            follow a colon, as in nfnet/configs/jft_pretrain.py:F3.
+        path: a Python file with a function `get_config` that returns a `ConfigDict`, or the name of one of
+            nfnet/configs. An argument for the function may follow a colon, as in jft_pretrain:F3.
         overrides: flags of the form --config.training.epochs=2.
 
     Raises:
@@ -58,6 +98,11 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> RunConfig:
 
     network_shape(config.model)  # that a network is possible is known before any data are opened
     return config
+
+
+def overridden_settings(overrides: Sequence[str]) -> frozenset[str]:
+    """Returns which settings are overridden, such as "training.epochs"."""
+    return frozenset(override.removeprefix("--config.").partition("=")[0] for override in overrides)
 
 
 def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from nfnet.training.checkpoint import REMEDY, load_parameters
 from nfnet.training.config import RunConfig
 from nfnet.training.evaluation import Evaluation, evaluate
 from nfnet.training.network import make_network, network_shape, parameter_shapes
+from nfnet.training.run import with_classes
 from nfnet.training.sharding import check_batch_size, make_mesh, replicated
 from nfnet.training.splits import open_held_out
 from nfnet.training.state import Params
@@ -28,11 +29,19 @@ from nfnet.weights.origins import CHOICES, OURS, Origin, settings
 
 @dataclass(frozen=True)
 class Initial:
-    """Parameters, where they are from, and what they were trained with."""
+    """Parameters, where they are from, and what they were trained with.
+
+    Attributes:
+        params: of a network.
+        description: for messages.
+        origin: whose they are.
+        made: settings that they were trained with, by group, as far as they are known.
+    """
 
     params: Params
     description: str
     origin: Origin = OURS
+    made: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,24 +69,52 @@ def read_initial(path: Path, *, average: bool = True, best: bool = False, allow_
     loaded = load_parameters(path, average=average, best=best)
     which = "moving average" if loaded.averaged else "parameters"
     description = f"{loaded.folder} ({which} after {loaded.meta['step']} steps)"
-    return Initial(loaded.params, description, _of_run(loaded.meta, str(loaded.folder)))
+    made = build(_Made, loaded.meta, str(loaded.folder), REMEDY).config
+    return Initial(loaded.params, description, _of_run(made), made)
 
 
-def _of_run(record: Mapping[str, Any], where: str) -> Origin:
+def _of_run(made: Mapping[str, Mapping[str, Any]]) -> Origin:
     """Returns the origin of a run's parameters: what its settings chose."""
-    model = build(_Made, record, where, REMEDY).config.get("model", {})
+    model = made.get("model", {})
     shape = given if isinstance(given := model.get("shape"), Mapping) else {}
     family = FAMILIES.get(str(model.get("family")))
     chosen = [one for one in fields(family.config) if one.name in CHOICES] if family else []
     return replace(OURS, trained_with={one.name: shape.get(one.name, one.default) for one in chosen})
 
 
-def adopt(loaded: Initial, config: RunConfig) -> RunConfig:
+# What fine-tuning takes from weights if `model.from_weights` is set.
+_ADOPTED = {
+    "model": ("family", "variant", "shape", "plus_width", "head"),
+    "data": ("image_size", "evaluation_size", "evaluation_margin", "mean", "std"),
+}
+
+
+def chooses_network(names: Collection[str]) -> bool:
+    """Whether one of some settings, such as "model.variant", chooses the network."""
+    chosen = tuple(f"model.{name}" for name in _ADOPTED["model"])
+    return any(name.startswith(chosen) for name in names)
+
+
+def adopt(loaded: Initial, config: RunConfig, keep: Collection[str] = ()) -> RunConfig:
     """Returns the settings of the network that parameters were trained in, and says on stderr what that changes.
+
+    Args:
+        loaded: the parameters.
+        config: the settings of the run that they are for.
+        keep: settings that stay as they are, such as "data.image_size", whatever the parameters were trained with; one
+            that chooses the network keeps all that do.
 
     Raises:
         UserError: model.shape asks for another GELU or variance floor.
     """
+    if config.model.from_weights:
+        for group, names in _ADOPTED.items():
+            kept = {name for name in names if f"{group}.{name}" in keep}
+            if group == "model" and chooses_network(keep):
+                kept = set(names)
+            known = {name: loaded.made[group][name] for name in names if name in loaded.made.get(group, {})}
+            changes = {name: value for name, value in known.items() if name not in kept}
+            config = replace(config, **{group: replace(getattr(config, group), **changes)})
     shape, other = config.model.shape, loaded.origin.differing(network_shape(config.model))
     if asked := {key: shape[key] for key in other if key in shape}:
         raise UserError(
@@ -95,9 +132,11 @@ def evaluate_checkpoint(loaded: Initial, config: RunConfig) -> Evaluation:
     Raises:
         UserError: the parameters are of another model, or the data is bad.
     """
+    config = adopt(loaded, config)
     data = config.data
     held_out = open_held_out(data, config.model.num_classes)
-    network = make_network(adopt(loaded, config).model)
+    config = with_classes(config, held_out)
+    network = make_network(config.model)
     fitted = fit(loaded.params, parameter_shapes(network, data.evaluation_size))
     if fitted.problem:
         headless = fitted.mismatch is not None and fitted.mismatch.in_head and fitted.mismatch.found is None

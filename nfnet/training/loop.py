@@ -23,6 +23,7 @@ from nfnet.data.source import check_readable
 from nfnet.errors import UserError, printable
 from nfnet.files import local_path
 from nfnet.training.checkpoint import REMEDY, Checkpoints
+from nfnet.training.class_names import write_class_names
 from nfnet.training.config import RunConfig
 from nfnet.training.environment import StopSignals, locked
 from nfnet.training.evaluation import Evaluation, evaluate, on_device
@@ -84,6 +85,8 @@ def train(
             if visible and primary and initial is None and checkpoints.latest_step is None:
                 print("compiling the initialisation", file=sys.stderr, flush=True)
             state, position, resumed = _start(run, checkpoints, batches, initial)
+            if primary:
+                write_class_names(workdir, run.train.class_names)
             if position.step == run.schedule.steps:
                 if primary:
                     finish_log(run, position.step)

@@ -13,7 +13,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from nfnet.errors import UserError
+from nfnet.data.source import Source
+from nfnet.errors import UserError, printable
 from nfnet.training.evaluation import Evaluation
 from nfnet.training.output import told
 from nfnet.training.progress import Progress, make_progress
@@ -135,7 +136,18 @@ def reporting(run: Run, step: int, *, resumed: bool, visible: bool) -> Iterator[
             f"{run.schedule.steps} steps on {header.devices} x {header.device}"
             + (f", resumed at step {step}" if resumed else "")
         )
+        show.message(f"data: {_described(run.train, run.held_out)}")
         yield Report(run, log, events, show)
+
+
+def _described(train: Source, held_out: Source) -> str:
+    """Says in one line what is trained and evaluated on."""
+    names = [printable(name, 40) for name in train.class_names]
+    shown = ", ".join(names if len(names) <= 10 else [*names[:5], "...", names[-1]])
+    return (
+        f"{len(names)} classes ({shown}); {len(train):,} images to train on ({printable(train.name)}), "
+        f"{len(held_out):,} held out ({printable(held_out.name)})"
+    )
 
 
 @contextlib.contextmanager

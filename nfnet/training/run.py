@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import jax
@@ -90,8 +90,9 @@ class Run:
 
     @property
     def flops_per_image(self) -> float:
-        """Two a multiply-add, the backward pass costing two forward ones, and SAM's ascent."""
-        return 2 * self.macs * 3 * (1 + self.steps.ascent_share(self.schedule.batch_size))
+        """Two a multiply-add, the backward pass (if any) costing two forward ones, and SAM's ascent."""
+        passes = 3 if self.config.optimiser.trainable == "all" else 1
+        return 2 * self.macs * passes * (1 + self.steps.ascent_share(self.schedule.batch_size))
 
     def header(self) -> Header:
         """Makes the header of the run log."""
@@ -118,10 +119,18 @@ class Run:
         return TrainBatches(self.train, self.schedule, Augmentation(data.image_size, **how), reading(data))
 
 
+def with_classes(config: RunConfig, source: Source) -> RunConfig:
+    """Returns settings whose number of classes is that of the data, if it is to be."""
+    if config.model.num_classes:
+        return config
+    return replace(config, model=replace(config.model, num_classes=len(source.class_names)))
+
+
 def assemble(config: RunConfig, workdir: Path) -> Run:
     """Opens the data and builds everything; raises UserError at most mistakes, before anything is written."""
     training, data = config.training, config.data
     train, held_out = open_splits(data, config.model.num_classes)
+    config = with_classes(config, train)
     schedule = Schedule(len(train), training.epochs, training.batch_size, data.repeats, training.seed)
     mesh = make_mesh(training.shard_state)
     for setting in ("batch_size", "evaluation_batch_size"):

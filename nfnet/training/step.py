@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from nfnet.data.mix import mix
 from nfnet.errors import UserError
 from nfnet.optim.ema import ema_update
+from nfnet.optim.masks import is_body
 from nfnet.optim.sam import ascend, ascent_rows, take_ascent_rows
 from nfnet.training.config import RunConfig
 from nfnet.training.losses import LOSSES, smooth_labels
@@ -53,6 +54,7 @@ class StepConfig:
     sam_rho: float = 0.0
     sam_fraction: float = 1.0
     ema_decay: float = 0.0
+    trainable: str = "all"
 
     @classmethod
     def of(cls, config: RunConfig) -> StepConfig:
@@ -156,6 +158,9 @@ def make_train_step(
         def part_loss(params: Params, index: Array, part: DeviceBatch) -> tuple[Array, Array]:
             # Gathers sharded parameters; without this, the compiler may exchange activations instead.
             params = jax.lax.with_sharding_constraint(params, whole)
+            if config.trainable == "classifier":  # no backward pass through the body
+                body = is_body(params)
+                params = jax.tree.map(lambda p, fixed: jax.lax.stop_gradient(p) if fixed else p, params, body)
             logits = forward(params, jax.random.fold_in(key, index), part["image"], True)
             loss = jnp.sum(part["weight"] * loss_of(logits, part["target"])) / total
             return loss, _top1(logits, part["label"], part["weight"])

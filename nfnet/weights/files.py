@@ -6,6 +6,7 @@ as many as the file holds bytes for. Nothing in a file is run, and no file is un
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import os
@@ -14,19 +15,19 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import jax.numpy as jnp
 import numpy as np
 import safetensors
 
 from nfnet.errors import UserError, printable
-from nfnet.files import local_path
+from nfnet.files import local_path, replacing
 from nfnet.weights.pickles import NO_FLOATS, TORCH, WHOLE_NUMBERS, read_pickle
 
-__all__ = ["Arrays", "State", "read_weights", "refuse_non_finite"]
+__all__ = ["Arrays", "State", "read_metadata", "read_weights", "refuse_non_finite", "write_safetensors"]
 
 State = Mapping[str, np.ndarray]
 Arrays = Mapping[str, Mapping[str, np.ndarray]]
@@ -54,13 +55,40 @@ def read_weights(path: str | os.PathLike[str]) -> State:
         UserError: If it cannot be read, is damaged, or holds anything but floating-point arrays.
     """
     path = local_path(path, "the file of weights")
-    data, name = _read(path), printable(path.name)
+    name = printable(path.name)
+    if _is_safetensors(_begin(path)):
+        return _read_safetensors(path, name)
+    with _opened(path) as file:
+        data = file.read()
     if data.startswith(b"PK"):
         return _read_npz(data, name)
-    if data[8:9] == b"{":
-        return _read_safetensors(data, name)
     params = read_pickle(data, name)
     return {f"{module}/{key}": value for module, group in params.items() for key, value in group.items()}
+
+
+def read_metadata(path: str | os.PathLike[str]) -> Mapping[str, str]:
+    """Returns the texts that a .safetensors file holds beside its arrays; other files hold none.
+
+    Raises:
+        UserError: As `read_weights` does.
+    """
+    path = local_path(path, "the file of weights")
+    if not _is_safetensors(_begin(path)):
+        return {}
+    with _safetensors(path, printable(path.name)) as file:
+        return file.metadata() or {}
+
+
+def write_safetensors(path: Path, arrays: State, metadata: Mapping[str, str]) -> None:
+    """Writes arrays by name, as they are, and texts beside them.
+
+    Raises:
+        UserError: It cannot be written; what was there is then left as it was.
+    """
+    from safetensors.numpy import save_file
+
+    with replacing(path) as file:
+        save_file({key: np.asarray(value, order="C") for key, value in arrays.items()}, file.name, dict(metadata))
 
 
 def refuse_non_finite(arrays: Arrays, source: str) -> None:
@@ -85,20 +113,32 @@ def refuse_non_finite(arrays: Arrays, source: str) -> None:
         )
 
 
-def _read(path: Path) -> bytes:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file, without buffers, and turns what is wrong with it into a sentence."""
     shown = printable(path)
     try:
         # A pipe is opened without waiting for its writer, and then refused.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        opener = lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # noqa: E731
+        with open(path, "rb", buffering=0, opener=opener) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise UserError(f"{shown} is no file: pass a file of weights.")
-            return file.read()
+            yield file
     except OSError as error:
         raise UserError(f"{shown} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{shown} is no name of a file.") from error
+
+
+def _begin(path: Path) -> bytes:
+    with _opened(path) as file:
+        return file.read(9)
+
+
+def _is_safetensors(begin: bytes) -> bool:
+    return begin[8:] == b"{" and not begin.startswith(b"PK")
 
 
 def _read_npz(data: bytes, name: str) -> State:
@@ -164,19 +204,26 @@ def _read_header(file: IO[bytes], what: str) -> tuple[np.dtype[Any], bool, tuple
     return np.dtype(kind), fields["fortran_order"] == "True", shape
 
 
-def _read_safetensors(data: bytes, name: str) -> State:
+def _read_safetensors(path: Path, name: str) -> State:
+    with _safetensors(path, name) as file:
+        state = {}
+        for key in file.keys():  # noqa: SIM118 (it is no dictionary)
+            kind = file.get_slice(key).get_dtype()
+            if kind not in _SAFETENSORS:
+                remedy = WHOLE_NUMBERS if re.fullmatch("[IU](8|16|32|64)|BOOL", kind) else NO_FLOATS
+                raise UserError(f"{name}: {printable(key)} is of type {printable(kind)}: {remedy}")
+            try:
+                state[key] = file.get_tensor(key)
+            except ValueError as error:  # more axes than NumPy has
+                raise UserError(f"{name}: {printable(key)} has a shape that no array has.") from error
+        return state
+
+
+@contextlib.contextmanager
+def _safetensors(path: Path, name: str) -> Iterator[Any]:
+    """Opens a regular file of safetensors, which the library maps into memory."""
     try:
-        found = safetensors.deserialize(data)
+        with safetensors.safe_open(path, framework="np") as file:
+            yield file
     except (safetensors.SafetensorError, ValueError, OverflowError) as error:
         raise UserError(f"{name} is truncated or no safetensors file ({printable(error)}).") from error
-    state = {}
-    for key, entry in found:
-        dtype = _SAFETENSORS.get(entry["dtype"])
-        if dtype is None:
-            remedy = WHOLE_NUMBERS if re.fullmatch("[IU](8|16|32|64)|BOOL", entry["dtype"]) else NO_FLOATS
-            raise UserError(f"{name}: {printable(key)} is of type {printable(entry['dtype'])}: {remedy}")
-        try:
-            state[key] = np.frombuffer(entry["data"], dtype).reshape(entry["shape"])
-        except ValueError as error:  # more axes than NumPy has
-            raise UserError(f"{name}: {printable(key)} has a shape that no array has.") from error
-    return state

@@ -29,6 +29,7 @@ from nfnet.models.nfnet import NFNetConfig
 from nfnet.models.vit import ViTConfig
 from nfnet.weights.files import Arrays, read_weights, refuse_non_finite
 from nfnet.weights.fit import fit, listing
+from nfnet.weights.metadata import read_told
 from nfnet.weights.origins import Origin, convert, settings
 
 _OTHER_NETWORK = "build the network that the file belongs to"
@@ -144,9 +145,10 @@ def read_checkpoint(path: str | os.PathLike[str], *, allow_non_finite: bool = Fa
 
 
 def read_with_origin(path: str | os.PathLike[str], *, allow_non_finite: bool = False) -> tuple[Arrays, Origin]:
-    """Reads the same as `read_checkpoint`, and tells whose weights they are."""
+    """Reads the same as `read_checkpoint`, and tells whose weights they are: the file's metadata, or its names."""
     name = printable(Path(path).name)
     found, origin = convert(read_weights(path), name)
     if not allow_non_finite:
         refuse_non_finite(found, name)
-    return found, origin
+    told = read_told(path)
+    return found, origin if told is None else told.origin

@@ -74,6 +74,14 @@ BIG_VISION = Origin("big_vision's ViTs", r"(.*/)?embedding/kernel", from_big_vis
 RELEASED = Origin("the released NFNets", r"NFNet/.*", _by_module, {"activation": "gelu", "floor": "clamp"})
 OURS = Origin("this package", r".*/.*", _by_module, {})
 ORIGINS = (TIMM_VIT, BIG_VISION, TIMM_NFNET, RELEASED, OURS)
+BY_KEY = {
+    "timm-nfnet": TIMM_NFNET,
+    "timm-vit": TIMM_VIT,
+    "big_vision": BIG_VISION,
+    "released": RELEASED,
+    "nfnet-companion": OURS,
+}
+"""Origins by the names that files and tables have for them."""
 CHOICES = frozenset(key for origin in ORIGINS for key in origin.trained_with)
 """Fields of configurations in which origins differ and that shapes of parameters do not show."""
 
@@ -116,6 +124,11 @@ def _unwrapped(state: State, source: str) -> State:
             )
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def key_of(origin: Origin) -> str:
+    """Returns the name that `BY_KEY` has for an origin, whatever it was trained with."""
+    return next(key for key, one in BY_KEY.items() if one.name == origin.name)
 
 
 def timm_config(variant: str) -> NFNetConfig:

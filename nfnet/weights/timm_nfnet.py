@@ -1,7 +1,7 @@
-"""timm's port of the released NFNets, dm_nfnet: its names and layouts become ours."""
+"""timm's port of the released NFNets, dm_nfnet: its names and layouts become ours, and ours its."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -79,3 +79,59 @@ def _value(module: str, kind: str, value: np.ndarray) -> tuple[str, np.ndarray]:
     if linear:  # [out, in] or, in squeeze-excite, [out, in, 1, 1]
         return "w", value.reshape(value.shape[:2]).T
     return "w", value.transpose(2, 3, 1, 0)
+
+
+def to_timm(params: Arrays, depths: Sequence[int], source: str = "parameters") -> dict[str, np.ndarray]:
+    """Gives the parameters of an NFNet the names and layouts of timm's dm_nfnet models: the inverse of `from_timm`.
+
+    Args:
+        params: Arrays by module and name, filters in HWIO layout.
+        depths: Residual blocks of each stage.
+        source: Where they come from, for error messages.
+
+    Raises:
+        UserError: If timm's networks have no such parameter.
+    """
+    places = [(stage, index) for stage, depth in enumerate(depths) for index in range(depth)]
+    state = {}
+    for module, group in params.items():
+        for name, value in group.items():
+            path, kind = _timm_module(module, places), _TIMM_KINDS.get(name)
+            if path is None or kind is None:
+                raise UserError(
+                    f"{source}: timm's dm_nfnet networks have no parameter {printable(f'{module}/{name}')}."
+                )
+            state[f"{path}.{kind}"] = _timm_value(module, name, np.asarray(value))
+    return state
+
+
+_TIMM_KINDS = {"w": "weight", "b": "bias", "bias": "bias", "gain": "gain", "skip_gain": "skipinit_gain"}
+_OURS = re.compile(r"NFNet/~/nf_block(?:_(?P<number>[1-9][0-9]{0,3}))?(?:/~/(?P<layer>.+))?")
+_OUTSIDE = {"NFNet/~/final_conv": "final_conv", "NFNet/~/linear": "head.fc"}
+_TIMM_LAYERS = {ours: timm for timm, ours in _LAYERS.items()}
+
+
+def _timm_module(module: str, places: Sequence[tuple[int, int]]) -> str | None:
+    if stem := re.fullmatch(r"NFNet/~/stem_conv([0-8])", module):
+        return f"stem.conv{int(stem[1]) + 1}"
+    match = _OURS.fullmatch(module)
+    if match is None:
+        return _OUTSIDE.get(module)
+    number = int(match["number"] or 0)
+    if number >= len(places):
+        return None
+    block = "stages.{}.{}".format(*places[number])
+    if match["layer"] is None:
+        return block
+    layer = _TIMM_LAYERS.get(match["layer"])
+    return layer and f"{block}.{layer}"
+
+
+def _timm_value(module: str, name: str, value: np.ndarray) -> np.ndarray:
+    if name == "gain":
+        return value.reshape(-1, 1, 1, 1)
+    if name != "w":
+        return value
+    if "squeeze_excite" in module:  # 1x1 convolutions
+        return value.T[:, :, None, None]
+    return value.T if value.ndim == 2 else value.transpose(3, 2, 0, 1)

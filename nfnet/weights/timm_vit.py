@@ -1,5 +1,6 @@
-"""Vision Transformers of timm: names and layouts of its `VisionTransformer` become those of `nfnet.ViT`."""
+"""Vision Transformers of timm: names and layouts of its `VisionTransformer` become those of `nfnet.ViT`, and back."""
 
+import math
 import re
 
 import numpy as np
@@ -72,3 +73,42 @@ def _place(key: str, source: str) -> tuple[str, str]:
         )
     module = f"ViT/block_{block[1]}/{layer}" if block else layer
     return module, own_name(module, kind)
+
+
+def to_timm_vit(params: Arrays, source: str = "parameters") -> dict[str, np.ndarray]:
+    """Gives the parameters of a ViT the names and layouts of timm's `VisionTransformer`: inverse of `from_timm_vit`.
+
+    Args:
+        params: Arrays by module and name.
+        source: Where they come from, for error messages.
+
+    Raises:
+        UserError: If timm's network has no such parameter.
+    """
+    state = {}
+    for module, group in params.items():
+        for name, value in group.items():
+            array = np.asarray(value)
+            if name == "w" and module == "ViT/patch_embedding":
+                patch = math.isqrt(array.shape[0] // 3)
+                array = array.reshape(patch, patch, 3, -1).transpose(3, 2, 0, 1)
+            elif name == "w":
+                array = array.T
+            state[_timm_name(module, name, source)] = array
+    return state
+
+
+_TIMM_PARAMETERS = {ours: timm for timm, ours in _PARAMETERS.items()}
+_TIMM_BLOCK = {ours: timm for timm, ours in _BLOCK.items()}
+_TIMM_LAYERS = {ours: timm for timm, ours in _LAYERS.items()}
+
+
+def _timm_name(module: str, name: str, source: str) -> str:
+    if (module, name) in _TIMM_PARAMETERS:
+        return _TIMM_PARAMETERS[module, name]
+    block = re.fullmatch(r"ViT/block_([0-9]+)/(.+)", module)
+    layer = _TIMM_BLOCK.get(block[2]) if block else _TIMM_LAYERS.get(module)
+    kind = {"w": "weight", "scale": "weight", "b": "bias", "offset": "bias"}.get(name)
+    if layer is None or kind is None:
+        raise UserError(f"{source}: timm's VisionTransformer has no parameter {printable(f'{module}/{name}')}.")
+    return f"blocks.{block[1]}.{layer}.{kind}" if block else f"{layer}.{kind}"

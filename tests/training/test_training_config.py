@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import re
 import subprocess
@@ -26,7 +27,8 @@ STUDIES = sorted((ROOT / "nfnet/configs/studies").glob("*.toml"))
 def test_provided_configurations_make_sense(path):
     config = load_config(str(path))
     StepConfig.of(config)
-    parameter_shapes(make_network(config.model), config.data.image_size)
+    classes = config.model.num_classes or 10  # 0 takes those of the data
+    parameter_shapes(make_network(dataclasses.replace(config.model, num_classes=classes)), config.data.image_size)
     schedule = make_schedule(config.optimiser, 100_000, 1000)
     make_optimiser(config.optimiser, schedule)
     assert float(schedule(100_000)) < 1e-4 * config.optimiser.learning_rate
