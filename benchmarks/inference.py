@@ -131,7 +131,7 @@ def compare(
                         "steps": one["steps"],
                     }
                 )
-    machine = describe(dict(env))
+    machine = describe(dict(env)) | {"device_kind": "cpu"}
     machine["packages"] |= versions
     shown = {**settings, "released": bool(released), "rounds": rounds}
     return {"benchmark": "inference", "machine": machine, "settings": shown, "results": results}
@@ -175,7 +175,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         "classes": 1000,
     }
     released = None if options.released is None else str(options.released.resolve())
-    record = compare(settings, released, options.timm_python, options.rounds, environment())
+    record = compare(settings, released, options.timm_python, options.rounds, environment(JAX_PLATFORMS="cpu"))
     out = options.out or RESULTS / f"inference_{options.variant.lower()}.json"
     emit(out, record, _COLUMNS, rows_of(record))
     return 0

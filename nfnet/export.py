@@ -35,10 +35,9 @@ def _export(arguments: Sequence[str] | None) -> int:
     assert out is not None
     if out.suffix not in _SUFFIXES:
         raise UserError(f"OUT is {printable(out)}, but must end with {' or '.join(_SUFFIXES)}.")
-    if out.suffix == ".onnx":
-        from nfnet.inference.export import check_onnx
+    from nfnet.inference.export import check_installed
 
-        check_onnx()
+    check_installed(out.suffix)
     pretrained = shared.load(options)
 
     from nfnet.inference import export

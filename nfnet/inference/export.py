@@ -73,10 +73,11 @@ def write_stablehlo(
         beside.write(json.dumps(said, indent=1).encode())
 
 
-def check_onnx() -> None:
-    """Raises UserError unless ONNX files can be written."""
-    if importlib.util.find_spec("onnx") is None:
-        raise UserError("the package onnx is not installed: run `pip install 'nfnet-companion[onnx]'`.")
+def check_installed(suffix: str) -> None:
+    """Raises UserError unless the package that writes files of a suffix is installed."""
+    package = {".onnx": "onnx", ".stablehlo": "flatbuffers"}[suffix]
+    if importlib.util.find_spec(package) is None:
+        raise UserError(f"the package {package} is not installed: run `pip install 'nfnet-companion[export]'`.")
 
 
 def write_onnx(out: Path, pretrained: Pretrained, settings: Preprocessing, names: Sequence[str]) -> None:
@@ -85,7 +86,7 @@ def write_onnx(out: Path, pretrained: Pretrained, settings: Preprocessing, names
     Raises:
         UserError: If it is a Vision Transformer, ONNX lacks its activation, or the file cannot be written.
     """
-    check_onnx()
+    check_installed(".onnx")
     from nfnet.inference.fold import fold
     from nfnet.inference.onnx_graph import build, save
     from nfnet.models.nfnet import NFNetConfig

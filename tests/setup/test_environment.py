@@ -16,8 +16,11 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 
-# conda-forge splits these in two; the second half brings Qt and statsmodels, which nothing here uses.
-CONDA_NAMES = {"matplotlib": "matplotlib-base", "seaborn": "seaborn-base"}
+# conda-forge splits the first two; the second half of each brings Qt and statsmodels, which nothing here uses.
+CONDA_NAMES = {"matplotlib": "matplotlib-base", "seaborn": "seaborn-base"} | {
+    "flatbuffers": "python-flatbuffers",
+    "huggingface-hub": "huggingface_hub",
+}
 # conda-forge builds grain for Linux alone, and its ml-collections is older than the range.
 FROM_PIP = {"grain", "ml-collections"}
 
