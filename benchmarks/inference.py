@@ -26,7 +26,7 @@ from benchmarks.machine import describe
 from benchmarks.report import RESULTS, emit, parser, positive, run, say
 from benchmarks.timing import ratios, summary
 from nfnet.errors import UserError
-from nfnet.inference.export import check_onnx
+from nfnet.inference.export import check_installed
 
 __all__ = ["main", "rows_of"]
 
@@ -167,7 +167,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     if options.released is not None and not (options.released / "nfnets" / "nfnet.py").is_file():
         raise UserError(f"--released {options.released} holds no nfnets/nfnet.py: pass the folder above nfnets/.")
-    check_onnx()
+    check_installed(".onnx")
     settings = {
         "network": options.variant,
         "resolution": options.resolution,

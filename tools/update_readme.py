@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PERFORMANCE = DOCS / "performance.md"
+CLAIMS = DOCS / "claims.md"
 
 PICTURES = {
     "figure1": "matches-vits",
@@ -34,12 +35,25 @@ PICTURES = {
 }
 """The paper's figures, and the claim whose verdict stands beside each."""
 
+DECISIVE = ("matches-vits", "nfnets-lead-sweep", "same-rate", "f7plus-250-hours-on-v3")
+"""Claims that the README tells with their evidence; docs/claims.md has all."""
+
+
+def claims(checked: Sequence[Checked]) -> dict[str, str]:
+    """The generated part of docs/claims.md: every claim with verdict and evidence, by origin and kind."""
+    from paper.claims import format_count, format_heading, grouped, markdown_line
+
+    sections = []
+    for title, items in grouped(checked).items():
+        sections.append(f"## {format_heading(title, items)}: {format_count(items)}")
+        sections.append("\n".join(markdown_line(item) for item in items))
+    return {"claims": "\n\n".join(sections)}
+
 
 def blocks(study: Study, checked: Sequence[Checked]) -> dict[str, str]:
     """The generated parts of the README, by name."""
     from paper.benchmarks import load_speeds
     from paper.claims import format_count, format_heading, grouped, markdown_line
-    from paper.verdicts import Verdict
 
     by_id = {item.claim.id: item for item in checked}
     rows = ["| | |", "|:--|:--|"]
@@ -48,15 +62,14 @@ def blocks(study: Study, checked: Sequence[Checked]) -> dict[str, str]:
         number = name.removeprefix("figure")
         words = f"**Figure {number}: {item.outcome.verdict}.** {item.claim.statement}"
         rows.append(f'| <img src="docs/{name}.png" width="420" alt="Figure {number} of the paper"> | {words} |')
-    sections = []
-    for title, items in grouped(checked).items():
-        sections.append(f"**{format_heading(title, items)}**: {format_count(items)}.")
-        notable = [item for item in items if item.outcome.verdict in (Verdict.CAVEAT, Verdict.FAILS)]
-        sections += ["\n".join(markdown_line(item) for item in notable)] if notable else []
+    verdicts = [
+        f"- **{format_heading(title, items)}**: {format_count(items)}." for title, items in grouped(checked).items()
+    ]
+    decisive = [markdown_line(by_id[name]) for name in DECISIVE]
     times = json.loads((DOCS / "timings.json").read_text(encoding="utf-8"))
     return {
         "figures": "\n".join(rows),
-        "claims": "\n\n".join(sections),
+        "claims": "\n".join([*verdicts, "", "Four that matter:", "", *decisive]),
         "times": _times(times),
         "speed": speed(load_speeds()),
     }
@@ -96,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from paper.study import Study
 
     study = Study.load()
-    parts = {README: blocks(study, evaluate(study)), PERFORMANCE: performance()}
+    checked = evaluate(study)
+    parts = {README: blocks(study, checked), CLAIMS: claims(checked), PERFORMANCE: performance()}
     old = {path: path.read_text(encoding="utf-8") for path in parts}
     new = {path: filled(old[path], of_file) for path, of_file in parts.items()}
     if arguments.check:

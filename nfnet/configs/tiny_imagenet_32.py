@@ -19,10 +19,10 @@ def get_config() -> ConfigDict:
         "family": "nfnet",
         "variant": "F0",  # what `shape` does not change
         "shape": {
-            "widths": (32, 64, 128, 128),
+            "widths": (24, 48, 96, 96),
             "depths": (1, 1, 2, 1),
-            "group_width": 16,
-            "stem_widths": (8, 16, 16),
+            "group_width": 12,
+            "stem_widths": (8, 8, 12),
         },
         "num_classes": 200,
         "dropout_rate": 0.0,  # as in pre-training on JFT

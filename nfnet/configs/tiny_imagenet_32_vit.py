@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config.model = {
         "family": "vit",
         "variant": "S/16",  # what `shape` does not change
-        "shape": {"patch": 4, "width": 32, "depth": 2, "mlp_width": 128, "num_heads": 2, "resolution": 32},
+        "shape": {"patch": 4, "width": 24, "depth": 2, "mlp_width": 96, "num_heads": 2, "resolution": 32},
         "num_classes": 200,
         "head": "gap",
         "dropout_rate": 0.0,

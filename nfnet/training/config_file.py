@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def find_provided(text: str, field: str, folder: Path = CONFIGS) -> Path:
         if text not in known and not path.is_file():
             raise unknown_name("study" if folder.name == "studies" else "configuration", printable(text), known)
         return known.get(text, path)
-    if not path.is_file():
+    if not os.path.lexists(path):  # what is no file says so when it is read
         within = CONFIGS.parent.parent / path
         if within.parent != folder or not within.is_file():
             raise UserError(

@@ -192,6 +192,7 @@ print(sorted({"numpy", "pandas", "matplotlib", "seaborn", "scipy", "jax", "haiku
         assert name in run.stdout
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes(drawn: dict[str, Figure], tmp_path: Path) -> None:
     """Bytes depend on no clock, no hash seed, no order of imports."""
     command = [sys.executable, "-W", "error", "-m", "figures", "loss_vs_error", "--out", str(tmp_path)]

@@ -54,7 +54,8 @@ def alone(name: str) -> dict[str, tuple]:
 
 @pytest.mark.parametrize("how", ALONE)
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=SLOW) if name in (*VARIATIONS, "standardize") else name for name in KERNELS]
+    "name",
+    [pytest.param(name, marks=SLOW) if name in (*VARIATIONS, "standardize", "conv") else name for name in KERNELS],
 )
 def test_on_one_device(name: str, how: str) -> None:
     failure, ours, expected = alone(name)[how]

@@ -26,13 +26,17 @@ def assert_same(function, reference, *operands):
         np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
 
 
+OTHERS = [(0, 1), (1, 1), (0, 2), (1, 2), ((0, 1), 2)]
+
+
 def plain(x, w):
     return product(gelu_tanh(x), w)
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("argnums", [0, 1, (0, 1)])
-@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize(
+    ("argnums", "parts"), [((0, 1), 1), *(pytest.param(*one, marks=pytest.mark.slow) for one in OTHERS)]
+)
 def test_lean_functions_have_the_derivatives_of_plain_ones(argnums, parts):
     x, w = arrays((5, 4), (4, 3))
     ours = lean(product, gelu_tanh, parts)
@@ -47,7 +51,9 @@ def test_lean_functions_have_the_derivatives_of_plain_ones(argnums, parts):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("axes", [(0, None), (None, 0), (1, 2)])
+@pytest.mark.parametrize(
+    "axes", [(1, 2), *(pytest.param(one, marks=pytest.mark.slow) for one in [(0, None), (None, 0)])]
+)
 def test_lean_functions_map(axes):
     x, w = arrays((5, 4), (4, 3))
     many = [one if axis is None else jnp.stack([one, 2 * one], axis) for one, axis in zip((x, w), axes, strict=True)]

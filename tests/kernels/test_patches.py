@@ -20,7 +20,7 @@ def reference(x, w, stride, groups):
 
 
 @pytest.mark.usefixtures("x64")
-@settings(max_examples=16, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     batch=st.integers(1, 3),
     height=st.integers(1, 9),

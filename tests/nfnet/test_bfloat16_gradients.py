@@ -36,7 +36,7 @@ def rounded(tree):
 
 
 @pytest.mark.parametrize(
-    "family", ["nfnet", *(pytest.param(head, marks=pytest.mark.slow) if head != "cls" else head for head in vits.HEADS)]
+    "family", [one if one == "cls" else pytest.param(one, marks=pytest.mark.slow) for one in ("nfnet", *vits.HEADS)]
 )
 def test_gradients_beside_bfloat16_activations_are_near_those_in_float32(family):
     rng = np.random.default_rng(0)

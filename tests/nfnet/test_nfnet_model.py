@@ -158,6 +158,7 @@ def test_images_of_any_shape(height, width):
     assert np.all(np.isfinite(outputs["logits"]))
 
 
+@pytest.mark.slow
 def test_initialization():
     net = network(CLASSES, TINY)
     rng = jax.random.key(0, impl="rbg")  # compiles faster than the default

@@ -330,6 +330,7 @@ def timm_state(seed):
     return state
 
 
+@pytest.mark.slow
 def test_timm_weights_give_timms_outputs():
     expected = np.load(golden.GOLDEN / "timm_dm_nfnet_f0_s64_b2_seed5.npz")
     state = timm_state(seed=5)

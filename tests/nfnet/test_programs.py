@@ -150,7 +150,8 @@ def exchanged(fsdp: int, tmp_path) -> list[tuple[str, int]]:
     return [(operation, arrays) for operation, arrays in json.loads(done.stdout.splitlines()[-1])]
 
 
-@pytest.mark.parametrize("fsdp", [1, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("fsdp", [1, 8])
+@pytest.mark.slow
 def test_devices_exchange_gradients_once(fsdp: int, tmp_path) -> None:
     params = programs.parameters(SHARDED, side=16)
     sizes = [leaf.size for leaf in jax.tree.leaves(params)]

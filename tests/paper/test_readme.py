@@ -9,12 +9,14 @@ from PIL import Image
 from figures.writing import write
 from paper.claims import evaluate
 from tools.measurements import breakdown, formulations, performance, scaling
-from tools.update_readme import DOCS, PERFORMANCE, PICTURES, README, blocks, filled
+from tools.update_readme import CLAIMS, DOCS, PERFORMANCE, PICTURES, README, blocks, claims, filled
 
 
 def test_blocks_are_up_to_date(study):
-    text = README.read_text(encoding="utf-8")
-    assert filled(text, blocks(study, evaluate(study))) == text, "run `make readme`"
+    checked = evaluate(study)
+    for path, parts in ((README, blocks(study, checked)), (CLAIMS, claims(checked))):
+        text = path.read_text(encoding="utf-8")
+        assert filled(text, parts) == text, "run `make readme`"
 
 
 def test_tables_of_measurements_are_up_to_date():

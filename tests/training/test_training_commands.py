@@ -104,6 +104,7 @@ def timm_file(trained, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_weights_are_evaluated_and_finetuned_in_the_network_that_they_belong_to(
     timm_file, trained, config, tmp_path, capsys
 ):

@@ -85,7 +85,7 @@ def test_a_run_learns_and_logs(uninterrupted):
     assert log.header.config["training"]["epochs"] == 1.0
 
 
-@pytest.mark.parametrize("number", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_kills_change_nothing(uninterrupted, tmp_path, number):
     """Kills at random points: the same examples and, bit for bit, the same parameters."""
     workdir, whole, _ = uninterrupted
@@ -111,7 +111,7 @@ def test_kills_change_nothing(uninterrupted, tmp_path, number):
     assert [(m.step, m.train_loss) for m in log.metrics] == [(m.step, m.train_loss) for m in expected.metrics]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_signals_save_and_stop(uninterrupted, tmp_path, number):
     def stop(step, batch) -> None:
         if step == 7:

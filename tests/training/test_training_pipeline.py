@@ -64,7 +64,7 @@ def test_epochs_and_seeds_differ_in_order():
     assert order(1)[:50] not in (first[:50], first[50:])
 
 
-@pytest.mark.parametrize(("hosts", "workers"), [(1, 0), (2, 0), (4, 0), (2, 1)])
+@pytest.mark.parametrize(("hosts", "workers"), [(1, 0), (2, 0), (4, 0), pytest.param(2, 1, marks=pytest.mark.slow)])
 def test_hosts_and_workers_do_not_change_the_batches(hosts, workers):
     schedule = Schedule(30, 1.7, 8, repeats=2)
     whole = stream(30, schedule, RANDOM)

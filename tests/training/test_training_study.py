@@ -259,4 +259,4 @@ def test_a_study_has_to_be_a_file(tmp_path, capsys):
 
 def test_missing_study(tmp_path, capsys):
     assert command.main([str(tmp_path / "none.toml")]) == 2
-    assert "cannot be read" in capsys.readouterr().err
+    assert "none.toml: the ones provided are digits" in capsys.readouterr().err

@@ -39,6 +39,7 @@ def small_weights(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_the_python_runs(small_weights, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_digits(tmp_path / "photos", per_class=8)

@@ -51,7 +51,7 @@ def test_onnx_has_the_same_logits(made):
     assert json.loads(said["classes"]) == list(NAMES)
 
 
-@pytest.mark.parametrize("side", [32, 37])
+@pytest.mark.parametrize("side", [pytest.param(32, marks=pytest.mark.slow), 37])
 @pytest.mark.parametrize(("activation", "floor"), [("gelu_erf", "add"), ("relu", "clamp")])
 def test_onnx_of_other_activations_and_odd_sides(side, activation, floor):
     onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
