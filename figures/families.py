@@ -24,8 +24,11 @@ __all__ = [
     "CONVERSION",
     "GROUPS",
     "LATER",
+    "NFNET_NAMES",
     "NOISE",
+    "VIT_NAMES",
     "Curve",
+    "draw_both",
     "draw_frontier",
     "draw_laws",
     "draw_nfnets",
@@ -64,6 +67,18 @@ CONVERSION: Mapping[str, Any] = {
     "linewidth": 0,
 }
 """The band of a conversion's interval, hatched so that it differs from noise without colour."""
+NFNET_NAMES = {"F1": (-6.0, 0.0), "F3": (-5.0, -6.0), "F3+": (-5.0, -6.0), "F7": (-5.0, -6.0), "F7+": (-5.0, -7.0)}
+"""Where NFNets are named beside their cheapest run in the figures against training compute, in points from it."""
+VIT_NAMES = {
+    ("ViT-B/16", 384): (6.0, 0.0),
+    ("ViT-L/16", 384): (6.0, 0.0),
+    ("ViT-g/14", 518): (-3.0, -28.0),
+    ("SoViT-400m/14", 224): (7.0, 0.0),
+    ("SoViT-400m/14", 384): (7.0, 2.0),
+    ("SoViT-400m/14", 518): (7.0, 0.0),
+    ("ViT-G/14", 518): (0.0, -10.0),
+}
+"""Where models are named in the figures against training compute: points from the run to its name."""
 LEADER = 18.0  # points from which a label is joined to its run
 
 
@@ -168,6 +183,38 @@ def draw_nfnets(axes: Axes, runs: pd.DataFrame, column: str, *, size: float = 4.
                 markeredgewidth=0.8,
                 zorder=7,
             )
+
+
+def draw_both(
+    main: Axes,
+    inset: Axes,
+    nfnets: tuple[pd.DataFrame, str],
+    vits: tuple[pd.DataFrame, str],
+    compared: pd.DataFrame,
+    images: int,
+    size: tuple[float, float] = (4.0, 4.5),
+) -> None:
+    """Draws the runs and frontiers of both families into a figure and its inset, and in the figure what noise hides.
+
+    Args:
+        main: Axes of the figure, with limits set.
+        inset: Axes of the inset, likewise.
+        nfnets: NFNets, and the column that they are drawn against.
+        vits: Vision Transformers, and theirs; ``mid`` is drawn with the range from ``low`` to ``high``.
+        compared: Those whose frontier is drawn.
+        images: Images of the test set.
+        size: Of the marks in ``main``, in points: Vision Transformers and NFNets. They are half as large in the inset.
+    """
+    (mine, x), (theirs, their_x) = nfnets, vits
+    plain = mine[~mine.repeated_augmentation]
+    ends = (compared.low, compared.high) if their_x == "mid" else None
+    for axes, share in ((main, 1.0), (inset, 0.5)):
+        budgets = np.geomspace(*axes.get_xlim(), 2000)
+        draw_frontier(axes, budgets, "vit", compared[their_x], compared.error, ends)
+        draw_frontier(axes, budgets, "nfnet", plain[x], plain.error)
+        draw_vits(axes, theirs, their_x, size=share * size[0])
+        draw_nfnets(axes, mine, x, size=share * size[1])
+    draw_noise(main, np.geomspace(*main.get_xlim(), 2000), plain[x], plain.error, images)
 
 
 def name_nfnets(axes: Axes, runs: pd.DataFrame, column: str, offsets: Mapping[str, tuple[float, float]]) -> None:

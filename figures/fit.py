@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from figures import style
 from figures.scaling_law import INDISTINGUISHABLE
@@ -102,10 +103,8 @@ def _frontier(axes: Axes, analysis: Analysis, quantity: str) -> None:
 
 def _round_between(low: float, high: float) -> list[float]:
     """About six round numbers between ``low`` and ``high``."""
-    raw = (high - low) / 6
-    unit = 10 ** np.floor(np.log10(raw)) if raw > 0 else 1.0
-    step = float(unit * min((1, 2, 5, 10), key=lambda factor: abs(factor * unit - raw)))
-    return [float(round(tick, 12)) for tick in np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step]
+    ticks = MaxNLocator(nbins=6, steps=[1, 2, 5, 10]).tick_values(low, high)
+    return [float(tick) for tick in ticks if low <= tick <= high]
 
 
 def _routes(axes: Axes, analysis: Analysis) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -43,23 +42,17 @@ def draw(table: pd.DataFrame, found: Advantage) -> Figure:
     """
     nfnets, vits = (table[table.family == family] for family in ("nfnet", "vit"))
     vits = vits[~vits.later | ~vits.duplicated(["model", "resolution", "error"])]
-    plain = nfnets[~nfnets.repeated_augmentation]
     figure = Figure(figsize=(7.2, 5.75))
     main = style.axes_at(figure, 0.6, 1.0, 6.4, 3.8)
     style.number_axis(main, "x", [100, 200, 500, 1000, 2000, 5000], ["100", "200", "500", "1000", "2000", "5000"])
-    main.set(xlim=(85, 8500), xlabel="Operations of a forward pass at the resolution of evaluation (GFLOPs an image)")
+    main.set_xlim(nfnets.gflops.min() / 1.9, vits.gflops.max() * 1.5)
+    main.set_xlabel("Operations of a forward pass at the resolution of evaluation (GFLOPs an image)")
     families.error_axis(main, min(nfnets.error.min(), vits.error.min()) / 1.045, 13.9, [10, 11, 12, 13])
     inset = families.inset_at(figure, main, 4.25, 3.1, 2.6, 1.6)
     style.number_axis(inset, "x", [1, 10, 100, 1000, 10000], ["1", "10", "100", "1000", "10000"])
     inset.set_xlim(vits.gflops.min() / 1.6, vits.gflops.max() * 1.8)
     families.error_axis(inset, nfnets.error.min() / 1.08, vits.error.max() * 1.15, [10, 20, 30], label=False)
-    for axes in (main, inset):
-        costs = np.geomspace(*axes.get_xlim(), 2000)
-        families.draw_frontier(axes, costs, "vit", vits.gflops, vits.error)
-        families.draw_frontier(axes, costs, "nfnet", plain.gflops, plain.error)
-        families.draw_vits(axes, vits, "gflops", size=4.5 if axes is main else 2.2)
-        families.draw_nfnets(axes, nfnets, "gflops", size=5 if axes is main else 2.4)
-    families.draw_noise(main, np.geomspace(*main.get_xlim(), 2000), plain.gflops, plain.error, found.images)
+    families.draw_both(main, inset, (nfnets, "gflops"), (vits, "gflops"), vits, found.images, (4.5, 5.0))
     families.name_nfnets(main, nfnets, "gflops", _NFNET_NAMES)
     families.name_vits(main, vits, "gflops", _VIT_NAMES)
     families.key(figure, [], (0.15, 0.12), band=False, within="at that cost")

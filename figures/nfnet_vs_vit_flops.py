@@ -22,16 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["draw", "from_study"]
 
-_NFNET_NAMES = {"F1": (-6.0, 0.0), "F3": (-5.0, -6.0), "F3+": (-5.0, -6.0), "F7": (-5.0, -6.0), "F7+": (-5.0, -7.0)}
-_VIT_NAMES = {
-    ("ViT-B/16", 384): (6.0, 0.0),
-    ("ViT-L/16", 384): (6.0, 0.0),
-    ("ViT-g/14", 518): (-3.0, -28.0),
-    ("SoViT-400m/14", 224): (7.0, 0.0),
-    ("SoViT-400m/14", 384): (7.0, 2.0),
-    ("SoViT-400m/14", 518): (7.0, -2.0),
-    ("ViT-G/14", 518): (0.0, -10.0),
-}
+_VIT_NAMES = {("SoViT-400m/14", 518): (7.0, -2.0)}
 
 
 @style.companion_style()
@@ -50,23 +41,17 @@ def draw(
     """
     figure = Figure(figsize=(7.2, 6.1))
     main = style.axes_at(figure, 0.6, 1.1, 6.4, 4.2)
-    dearest, swept, plain = vits.flops.max(), vits[~vits.later], nfnets[~nfnets.repeated_augmentation]
+    dearest, swept = vits.flops.max(), vits[~vits.later]
     style.flops_axis(main, nfnets.flops.min() / 1.7, dearest * 1.5)
     families.error_axis(main, min(nfnets.error.min(), vits.error.min()) / 1.045, 17.05, [10, 11, 12, 13, 14, 15, 16])
     inset = families.inset_at(figure, main, 4.95, 3.55, 2.0, 1.6)
     style.flops_axis(inset, vits.flops.min() / 1.6, dearest * 1.6, label=False)
     families.error_axis(inset, nfnets.error.min() / 1.08, vits.error.max() * 1.15, [10, 20, 50], label=False)
 
-    for axes in (main, inset):
-        budgets = np.geomspace(*axes.get_xlim(), 2000)
-        families.draw_frontier(axes, budgets, "vit", swept.flops, swept.error)
-        families.draw_frontier(axes, budgets, "nfnet", plain.flops, plain.error)
-        families.draw_vits(axes, vits, "flops", size=4.0 if axes is main else 2.0)
-        families.draw_nfnets(axes, nfnets, "flops", size=4.5 if axes is main else 2.2)
-    families.draw_noise(main, np.geomspace(*main.get_xlim(), 2000), plain.flops, plain.error, images)
+    families.draw_both(main, inset, (nfnets, "flops"), (vits, "flops"), swept, images)
     families.draw_laws(main, laws)
-    families.name_nfnets(main, nfnets, "flops", _NFNET_NAMES)
-    families.name_vits(main, vits, "flops", _VIT_NAMES)
+    families.name_nfnets(main, nfnets, "flops", families.NFNET_NAMES)
+    families.name_vits(main, vits, "flops", families.VIT_NAMES | _VIT_NAMES)
     families.key(figure, laws, (0.15, 0.1), band=False)
     style.headline(
         figure,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from nfnet.errors import UserError, printable
+from nfnet.errors import printable
 from nfnet.inference import arguments as shared
 from nfnet.training import command_line
 
@@ -31,10 +31,7 @@ def _export(arguments: Sequence[str] | None) -> int:
     )
     shared.add_preprocessing(parser)
     options = parser.parse_args(arguments)
-    out = shared.file(options.out, "OUT")
-    assert out is not None
-    if out.suffix not in _SUFFIXES:
-        raise UserError(f"OUT is {printable(out)}, but must end with {' or '.join(_SUFFIXES)}.")
+    out = shared.output(options.out, "OUT", _SUFFIXES)
     from nfnet.inference.export import check_installed
 
     check_installed(out.suffix)

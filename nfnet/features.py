@@ -38,10 +38,7 @@ def _features(arguments: Sequence[str] | None) -> int:
     shared.add_preprocessing(parser)
     shared.add_computing(parser)
     options = parser.parse_args(arguments)
-    out = shared.file(options.out, "--out")
-    assert out is not None
-    if out.suffix not in _SUFFIXES:
-        raise UserError(f"--out is {printable(out)}, but must end with {' or '.join(_SUFFIXES)}.")
+    out = shared.output(options.out, "--out", _SUFFIXES)
 
     import numpy as np
 
@@ -79,15 +76,14 @@ def _write(out: Path, features: Any, files: Sequence[str], said: dict[str, str])
     import numpy as np
 
     from nfnet.files import replacing
+    from nfnet.weights.files import write_safetensors
 
+    if out.suffix == ".safetensors":
+        write_safetensors(out, {"features": features}, {"files": json.dumps(list(files)), **said})
+        return
+    texts: dict[str, Any] = {key: np.array(text) for key, text in said.items()}
     with replacing(out, "choose another --out") as file:
-        if out.suffix == ".npz":
-            texts: dict[str, Any] = {key: np.array(text) for key, text in said.items()}
-            np.savez(file, features=features, files=np.array(files), **texts)
-        else:
-            from safetensors.numpy import save
-
-            file.write(save({"features": features}, {"files": json.dumps(list(files)), **said}))
+        np.savez(file, features=features, files=np.array(files), **texts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

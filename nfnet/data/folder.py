@@ -23,7 +23,7 @@ from nfnet.data.source import Example, UnreadableExampleError, composed, digest
 from nfnet.errors import UserError, printable
 from nfnet.files import list_folder, read_file, read_text_file, reason
 
-_SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
+SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 _ORIENTATION = 0x0112  # EXIF's number of the tag
 
 # Pillow warns of an image of over 90 million pixels, decodes it, and refuses only twice as many; it also warns of tags
@@ -119,7 +119,7 @@ def _listed(folder: Path) -> list[os.DirEntry[str]]:
 
 def _kind(name: str, place: str = "") -> str:
     """Returns what to call a file that is left out, or nothing if it is an image where images belong."""
-    if not name.lower().endswith(_SUFFIXES):
+    if not name.lower().endswith(SUFFIXES):
         return f"{Path(name).suffix or 'other'} files"
     return f"images {place}" if place else ""
 
@@ -138,9 +138,14 @@ def _class_folders(root: Path) -> dict[str, str]:
     return found
 
 
+def read_names(file: Path) -> list[str]:
+    """Returns the names that a text has, one a line, in NFC; empty lines are none."""
+    return [composed(line) for line in map(str.strip, read_text_file(file).split("\n")) if line]
+
+
 def _read_classes(file: Path, folders: Iterable[str], root: Path) -> tuple[str, ...]:
     """Reads the list of `data.classes`, which has to name the class folders in `root`, if there is one, each once."""
-    names = [composed(line) for line in map(str.strip, read_text_file(file).split("\n")) if line]
+    names = read_names(file)
     counts, known = Counter(names), set(folders if root.is_dir() else names)
     said = [f"names the class {name!r} {count} times, for one folder in" for name, count in counts.items() if count > 1]
     said += [f"names the class {name!r}, which has no folder in" for name in names if name not in known]
@@ -214,11 +219,11 @@ def image_folder(root: Path, classes_from: Path | None = None, classes: Path | N
     for label, name in enumerate(class_names):
         images = _images_below(root, found[name], above, left_out) if name in found else []
         if not images and not partial:
-            raise UserError(f"{printable(root / name)} holds no images ({', '.join(_SUFFIXES)}): fill or remove it.")
+            raise UserError(f"{printable(root / name)} holds no images ({', '.join(SUFFIXES)}): fill or remove it.")
         files += images
         labels += [label] * len(images)
     if not files:
-        raise UserError(f"{printable(root)} holds no images ({', '.join(_SUFFIXES)}).")
+        raise UserError(f"{printable(root)} holds no images ({', '.join(SUFFIXES)}).")
     said = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
     name = f"{root.parent.name}/{root.name}".lstrip("/")
     return FileSource(name, class_names, root, tuple(files), np.array(labels), said)

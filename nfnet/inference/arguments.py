@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nfnet.errors import UserError
+from nfnet.errors import UserError, printable
 from nfnet.files import local_path
 
 if TYPE_CHECKING:
@@ -86,6 +87,18 @@ def preprocessing(options: argparse.Namespace, pretrained: Pretrained) -> Prepro
             f"--size is {settings.size}, too small for this network: give at least {config.smallest_image}."
         )
     return settings
+
+
+def output(text: str, flag: str, suffixes: Sequence[str]) -> Path:
+    """Returns the path of a file to write, whose suffix says in what format.
+
+    Raises:
+        UserError: If it has none of the suffixes.
+    """
+    path = local_path(text, flag)
+    if path.suffix not in suffixes:
+        raise UserError(f"{flag} is {printable(path)}, but must end with {' or '.join(suffixes)}.")
+    return path
 
 
 def file(text: str | None, flag: str) -> Path | None:

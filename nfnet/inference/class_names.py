@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nfnet.errors import UserError, printable
-from nfnet.files import read_text_file
 
 if TYPE_CHECKING:
     from nfnet.weights.pretrained import Pretrained
@@ -43,7 +42,9 @@ def class_names(pretrained: Pretrained, file: Path | None = None) -> tuple[str, 
         UserError: If the file cannot be read or has another number of names.
     """
     if file is not None:
-        names = tuple(line for line in map(str.strip, read_text_file(file).splitlines()) if line)
+        from nfnet.data.folder import read_names
+
+        names = tuple(read_names(file))
         if len(names) != pretrained.num_classes:
             raise UserError(
                 f"{printable(file)} has {len(names)} names for {pretrained.num_classes} classes: give one a line."

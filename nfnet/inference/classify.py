@@ -127,8 +127,9 @@ def select_features(stage: str, config: Any, *, maps: bool = False) -> Callable[
 
 def probabilities(logits: Float[np.ndarray, "batch classes"]) -> Float[np.ndarray, "batch classes"]:
     """Returns the softmax of logits, in float64."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+    from scipy.special import softmax
+
+    return np.asarray(softmax(logits.astype(np.float64), axis=1))
 
 
 def largest(values: Float[np.ndarray, "batch classes"], count: int) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from nfnet.data.folder import _SUFFIXES, decode
+from nfnet.data.folder import SUFFIXES, decode
 from nfnet.errors import UserError, printable
 from nfnet.files import read_file
 from nfnet.weights.zoo import Preprocessing
@@ -92,10 +92,10 @@ def find_images(given: Iterable[str]) -> list[Path]:
     for text in given:
         path = Path(text).expanduser()
         if path.is_dir():
-            inside = [one for one in sorted(path.rglob("*")) if one.suffix.lower() in _SUFFIXES and one.is_file()]
+            inside = [one for one in sorted(path.rglob("*")) if one.suffix.lower() in SUFFIXES and one.is_file()]
             inside = [one for one in inside if not any(part.startswith(".") for part in one.relative_to(path).parts)]
             if not inside:
-                raise UserError(f"{printable(path)} holds no images ({', '.join(_SUFFIXES)}): name another folder.")
+                raise UserError(f"{printable(path)} holds no images ({', '.join(SUFFIXES)}): name another folder.")
             found += inside
         elif not path.exists() and glob.has_magic(str(path)):
             fitting = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]

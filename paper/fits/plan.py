@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from paper.fits.optimum import CostLine
-from paper.fits.surface import Surface, growth
+from paper.fits.regret import allotted
+from paper.fits.surface import Surface
 
 __all__ = ["Plan", "plan"]
 
@@ -37,15 +38,10 @@ def plan(surface: Surface, cost: CostLine, epoch: float, compute: float, anchor:
         compute: The budget, in the unit of ``cost``.
         anchor: Budget from whose optimum the rule grows, likewise.
     """
-    lines = [
-        (float(start[0]), float(rate[0])) for start, rate in growth(surface.theta[None], cost, surface.centres, epoch)
-    ]
-    equal = 1 / (1 + cost.slope)
-    best, rule = (
-        [np.exp(start + rate * np.log(anchor) + (grown or rate) * np.log(compute / anchor)) for start, rate in lines]
-        for grown in (None, equal)
-    )
-    optimal, by_rule = (
-        Plan(float(size), float(epochs), float(surface.predict(size, epochs * epoch))) for size, epochs in (best, rule)
-    )
-    return optimal, by_rule
+    plans = []
+    for equal_rates in (False, True):
+        at, start = np.array([compute]), np.asarray(anchor)
+        logs = allotted(surface.theta[None], cost, surface.centres, epoch, at, start, equal_rates=equal_rates)
+        size, epochs = (np.exp(one[0, 0]) for one in logs)
+        plans.append(Plan(float(size), float(epochs), float(surface.predict(size, epochs * epoch))))
+    return plans[0], plans[1]

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from paper.fits.optimum import CostLine
 from paper.fits.surface import Surface, growth, log_surface
 
-__all__ = ["Regret", "regret", "worst_regret"]
+__all__ = ["Regret", "allotted", "regret", "worst_regret"]
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,43 @@ class Regret:
     high: Float[np.ndarray, " m"]
 
 
+def allotted(
+    theta: Float[np.ndarray, "r 6"],
+    cost: CostLine,
+    centres: tuple[float, float],
+    epoch: float,
+    compute: Float[np.ndarray, " m"],
+    anchor: Float[np.ndarray, "*#r"],
+    *,
+    equal_rates: bool,
+) -> tuple[Float[np.ndarray, "r m"], Float[np.ndarray, "r m"]]:
+    """Log size and log epochs that a budget buys: at their optimum, or grown at equal rates from that of the anchor.
+
+    Args:
+        theta: Fitted surfaces, one a lane.
+        cost: Cost of an epoch.
+        centres: Of the surfaces' log size and log examples.
+        epoch: Examples of an epoch.
+        compute: Budgets.
+        anchor: Budget at which rule and optimum agree; one, or one a lane.
+        equal_rates: Whether the rule is followed.
+    """
+    size, epochs = (
+        intercept[:, None]
+        + slope[:, None] * np.log(anchor)
+        + (1 / (1 + cost.slope) if equal_rates else slope[:, None]) * (np.log(compute) - np.log(anchor))
+        for intercept, slope in growth(theta, cost, centres, epoch)
+    )
+    return size, epochs
+
+
 def _percent(
     surface: Surface, theta: np.ndarray, cost: CostLine, epoch: float, compute: np.ndarray, anchor: np.ndarray
 ) -> Float[np.ndarray, "r m"]:
-    lines = growth(theta, cost, surface.centres, epoch)
-    rate = 1 / (1 + cost.slope)
     logs = []
-    for slope_of in (None, rate):
-        at = []
-        for (intercept, slope), centre, unit in zip(lines, surface.centres, (1.0, epoch), strict=True):
-            grown = slope[:, None] if slope_of is None else slope_of
-            start = intercept[:, None] + slope[:, None] * np.log(anchor)
-            at.append(start + grown * (np.log(compute) - np.log(anchor)) + np.log(unit) - centre)
-        logs.append(log_surface(theta, at[0], at[1]))
+    for equal_rates in (False, True):
+        size, epochs = allotted(theta, cost, surface.centres, epoch, compute, anchor, equal_rates=equal_rates)
+        logs.append(log_surface(theta, size - surface.centres[0], epochs + np.log(epoch) - surface.centres[1]))
     return np.asarray(100 * np.expm1(logs[1] - logs[0]))
 
 
