@@ -16,6 +16,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nfnet.errors import UserError, printable
 from nfnet.training import command_line
 
 if TYPE_CHECKING:
@@ -111,8 +112,9 @@ def _result(workdir: Path) -> str:
     from nfnet.training.run_log import LOG, read_run_log
 
     log = read_run_log(workdir / LOG)
-    top1, loss = log.held_out_top1, log.held_out_loss
-    return f"held-out top-1 {100 * (top1 or 0):.2f}%, loss {loss or 0:.4f}"
+    if log.held_out_top1 is None or log.held_out_loss is None:
+        raise UserError(f"{printable(log.path)} ends without a held-out result: restore it from a copy.")
+    return f"held-out top-1 {100 * log.held_out_top1:.2f}%, loss {log.held_out_loss:.4f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
