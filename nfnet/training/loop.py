@@ -179,6 +179,7 @@ def _loop(
     training, total = run.config.training, run.schedule.steps
     key = jax.jit(lambda: run.key(1), out_shardings=replicated(run.mesh))()
     report.show.message("compiling the training step; large networks take minutes")
+    learning_rate = jax.jit(run.learning_rate, out_shardings=replicated(run.mesh))
     train_step = _compile(run, state, key)
     evaluation_step = make_evaluation_step(run.network.forward, run.steps, run.mesh)
     window = Window()
@@ -191,7 +192,7 @@ def _loop(
         if batch is not None:
             if on_batch is not None:
                 on_batch(position.step, batch)
-            state, metrics = train_step(state, on_device(run.mesh, batch), key)
+            state, metrics = train_step(state, on_device(run.mesh, batch), key, learning_rate(position.step))
             window.add(metrics)
             position.step += 1
             report.show.advance(position.step)
@@ -257,8 +258,9 @@ def _compile(run: Run, state: TrainState, key: Any) -> Any:
     batch = {
         name: jax.ShapeDtypeStruct((size, *shape), dtype, sharding=sharding) for name, (shape, dtype) in rows.items()
     }
+    rate = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(run.mesh))
     step = make_train_step(run.network.forward, run.optimiser, run.steps, run.mesh, state)
-    return step.lower(state, batch, key).compile()
+    return step.lower(state, batch, key, rate).compile()
 
 
 def _next(batches: TrainBatches, signals: StopSignals) -> Batch | None:

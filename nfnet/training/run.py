@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from nfnet.cost.counter import count_parameters
 from nfnet.data.augment import Augmentation
@@ -42,7 +42,6 @@ class Run:
         steps: what the jitted steps compute.
         network: as two pure functions.
         learning_rate: from the number of a step to its learning rate.
-        optimiser: an optax transformation.
         shapes: of the parameters.
         macs: multiply-adds of the forward pass of one training image.
     """
@@ -56,7 +55,6 @@ class Run:
     steps: StepConfig
     network: Network
     learning_rate: LearningRate
-    optimiser: optax.GradientTransformation
     shapes: Params
     macs: int
 
@@ -69,9 +67,13 @@ class Run:
         side = self.config.data.image_size
         return self.network.init(self.key(0), jnp.zeros((1, side, side, 3), jnp.float32))
 
+    def optimiser(self, learning_rate: Float[Array, ""]) -> optax.GradientTransformation:
+        """Makes the optimiser of a step from its learning rate."""
+        return make_optimiser(self.config.optimiser, lambda _: learning_rate)
+
     def begin(self, params: Params) -> TrainState:
         """Makes the first state from parameters."""
-        return init_state(params, self.optimiser, self.config.optimiser.ema_decay)
+        return init_state(params, self.optimiser(jnp.zeros(())), self.config.optimiser.ema_decay)
 
     @property
     def state_shapes(self) -> TrainState:
@@ -144,6 +146,5 @@ def assemble(config: RunConfig, workdir: Path) -> Run:
             f"parameters of other shapes: pass --config.data.evaluation_size={data.image_size}."
         )
     macs = forward_macs(network, shapes, data.image_size)
-    optimiser = make_optimiser(config.optimiser, learning_rate)
     steps = StepConfig.of(config)
-    return Run(config, workdir, train, held_out, schedule, mesh, steps, network, learning_rate, optimiser, shapes, macs)
+    return Run(config, workdir, train, held_out, schedule, mesh, steps, network, learning_rate, shapes, macs)

@@ -25,6 +25,11 @@ from nfnet.training.state import EvaluationSums, Params, StepMetrics, TrainState
 DeviceBatch = dict[str, Array]
 
 
+# From a learning rate to the optimiser that takes it: the rate is an argument of the step, so that runs of one network
+# that differ in rates and budgets are one program, compiled once.
+OptimiserAt = Callable[[Float[Array, ""]], optax.GradientTransformation]
+
+
 class Forward(Protocol):
     """A network: parameters, key, normalised images and whether training, to logits."""
 
@@ -123,7 +128,7 @@ def init_state(params: Params, optimiser: optax.GradientTransformation, ema_deca
 
 def make_train_step(
     forward: Forward,
-    optimiser: optax.GradientTransformation,
+    optimiser: OptimiserAt,
     config: StepConfig,
     mesh: Mesh,
     state: TrainState,
@@ -136,14 +141,14 @@ def make_train_step(
 
     Args:
         forward: the network.
-        optimiser: the optimiser.
+        optimiser: from the learning rate of a step to its optimiser.
         config: what to compute.
         mesh: devices, from `nfnet.training.sharding.make_mesh`.
         state: a state, or its shapes.
 
     Returns:
-        A jitted function of the state, a global batch (see `put_batch`) and the run's key, to the new state
-        and `StepMetrics`.
+        A jitted function of the state, a global batch (see `put_batch`), the run's key and the step's learning rate,
+        to the new state and `StepMetrics`.
     """
     loss_of = LOSSES[config.loss]
     shardings = state_sharding(mesh, state)
@@ -179,7 +184,9 @@ def make_train_step(
             )[0]
         return sums
 
-    def step(state: TrainState, batch: DeviceBatch, key: PRNGKeyArray) -> tuple[TrainState, StepMetrics]:
+    def step(
+        state: TrainState, batch: DeviceBatch, key: PRNGKeyArray, learning_rate: Float[Array, ""]
+    ) -> tuple[TrainState, StepMetrics]:
         mix_key, network_key = jax.random.split(jax.random.fold_in(key, state.step))
         images = normalise(batch["image"], config.mean, config.std)
         targets = smooth_labels(batch["label"], config.num_classes, config.label_smoothing)
@@ -195,7 +202,7 @@ def make_train_step(
             ascent_gradient, _, _ = gradient(params, network_key, ascent)
             params = ascend(params, ascent_gradient, config.sam_rho)
         grads, loss, correct = gradient(params, network_key, parts)
-        updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
+        updates, opt_state = optimiser(learning_rate).update(grads, state.opt_state, state.params)
         new_params = optax.apply_updates(state.params, updates)
         average = state.average
         if average is not None:
@@ -215,7 +222,7 @@ def make_train_step(
 
     return jax.jit(
         step,
-        in_shardings=(shardings, batch_sharding(mesh), whole),
+        in_shardings=(shardings, batch_sharding(mesh), whole, whole),
         out_shardings=(shardings, whole),
         donate_argnums=0,
         compiler_options=compiler_options(mesh.devices.flat[0].platform),

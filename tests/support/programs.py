@@ -48,8 +48,11 @@ def training(variant: Any, dtype: Any, *, side: int, batch: int, fsdp: int = 1, 
         lambda images, is_training: NFNet(CLASSES, variant, dtype=dtype, remat=remat)(images, is_training)
     )
     params = parameters(variant, side=side)
-    optimiser = agc_sgd(0.1, weight_decay=1e-5)
-    state = jax.eval_shape(lambda params: init_state(params, optimiser, 0.0), params)
+
+    def optimiser(rate: Any) -> Any:
+        return agc_sgd(lambda _: rate, weight_decay=1e-5)
+
+    state = jax.eval_shape(lambda params: init_state(params, optimiser(0.1), 0.0), params)
 
     def forward(params: Any, key: Any, images: Any, is_training: bool) -> Any:
         return network.apply(params, key, images, is_training)["logits"]
@@ -59,7 +62,7 @@ def training(variant: Any, dtype: Any, *, side: int, batch: int, fsdp: int = 1, 
     shapes = {"image": ((batch, side, side, 3), jnp.uint8), "label": ((batch,), jnp.int32)}
     shapes |= {"weight": ((batch,), jnp.float32), "unreadable": ((batch,), bool)}
     rows = {name: jax.ShapeDtypeStruct(*one) for name, one in shapes.items()}
-    return step.trace(state, rows, jax.eval_shape(lambda: jax.random.key(0)))
+    return step.trace(state, rows, jax.eval_shape(lambda: jax.random.key(0)), 0.1)
 
 
 def inference(variant: Any, dtype: Any, *, side: int, batch: int) -> Any:

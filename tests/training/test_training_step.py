@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 
 import haiku as hk
@@ -11,10 +12,11 @@ from support.tiny_runs import ROOT, tiny
 from nfnet.data.pipeline import Schedule
 from nfnet.errors import UserError
 from nfnet.optim.sam import ascend, ascent_rows, take_ascent_rows
-from nfnet.optim.settings import make_optimiser, make_schedule
+from nfnet.optim.settings import make_optimiser
 from nfnet.training.config_file import load_config
 from nfnet.training.losses import LOSSES, smooth_labels
 from nfnet.training.network import make_network, parameter_shapes
+from nfnet.training.run import assemble
 from nfnet.training.sharding import check_batch_size, make_mesh, put_batch, state_sharding
 from nfnet.training.state import EvaluationSums
 from nfnet.training.step import StepConfig, init_state, make_evaluation_step, make_train_step
@@ -49,13 +51,13 @@ def weights() -> dict:
     return {"linear": {"w": np.random.default_rng(1).normal(size=(FEATURES, CLASSES)).astype(np.float32)}}
 
 
-def run(config, data, forward=linear, optimiser=None, steps=1):
-    optimiser = optimiser or optax.sgd(1.0)
+def run(config, data, forward=linear, optimiser=None, steps=1, rate=1.0):
+    optimiser = optimiser or optax.sgd
     mesh = make_mesh()
-    state = init_state(jax.tree.map(jnp.array, weights()), optimiser, config.ema_decay)
+    state = init_state(jax.tree.map(jnp.array, weights()), optimiser(rate), config.ema_decay)
     step = make_train_step(forward, optimiser, config, mesh, state)
     for _ in range(steps):
-        state, metrics = step(state, put_batch(mesh, data), KEY)
+        state, metrics = step(state, put_batch(mesh, data), KEY, rate)
     return jax.device_get(state), jax.device_get(metrics)
 
 
@@ -124,8 +126,8 @@ def test_ascending_moves_by_rho():
 def test_accumulation_changes_nothing(sam_rho):
     data = batch(16, weights=[1] * 13 + [0] * 3)
     whole = dataclasses.replace(PLAIN, sam_rho=sam_rho)
-    expected, one = run(whole, data, optimiser=optax.adam(0.1), steps=3)
-    result, four = run(dataclasses.replace(whole, accumulate=4), data, optimiser=optax.adam(0.1), steps=3)
+    expected, one = run(whole, data, optimiser=optax.adam, rate=0.1, steps=3)
+    result, four = run(dataclasses.replace(whole, accumulate=4), data, optimiser=optax.adam, rate=0.1, steps=3)
     np.testing.assert_allclose(result.params["linear"]["w"], expected.params["linear"]["w"], rtol=2e-4, atol=1e-5)
     assert four.loss == pytest.approx(one.loss, rel=1e-5)
     assert four.correct == one.correct
@@ -134,10 +136,10 @@ def test_accumulation_changes_nothing(sam_rho):
 def test_accumulation_is_no_loop_on_cpus():
     """In a loop, XLA computes the gradients of convolutions many times slower."""
     config = dataclasses.replace(PLAIN, accumulate=4)
-    optimiser, mesh = optax.sgd(1.0), make_mesh()
-    state = init_state(weights(), optimiser, 0.0)
-    step = make_train_step(linear, optimiser, config, mesh, state)
-    assert "while" not in step.lower(state, put_batch(mesh, batch(16)), KEY).as_text()
+    mesh = make_mesh()
+    state = init_state(weights(), optax.sgd(1.0), 0.0)
+    step = make_train_step(linear, optax.sgd, config, mesh, state)
+    assert "while" not in step.lower(state, put_batch(mesh, batch(16)), KEY, 1.0).as_text()
 
 
 def test_the_gradient_of_repeated_examples_is_the_mean_over_copies():
@@ -297,9 +299,12 @@ def test_nfnet_optimiser_and_forward_fit_the_step():
     model = dataclasses.replace(config.model, shape={"depths": (1, 1, 1, 1)})
     config = dataclasses.replace(config, model=model, data=dataclasses.replace(config.data, image_size=64))
     network = make_network(config.model)
-    optimiser = make_optimiser(config.optimiser, make_schedule(config.optimiser, 20_000, 100))
+
+    def optimiser(rate):
+        return make_optimiser(config.optimiser, lambda _: rate)
+
     shapes = parameter_shapes(network, 64)
-    state = jax.eval_shape(lambda p: init_state(p, optimiser, config.optimiser.ema_decay), shapes)
+    state = jax.eval_shape(lambda p: init_state(p, optimiser(0.1), config.optimiser.ema_decay), shapes)
     step = make_train_step(network.forward, optimiser, StepConfig.of(config), make_mesh(), state)
     images = {
         "image": jax.ShapeDtypeStruct((64, 64, 64, 3), jnp.uint8),
@@ -307,7 +312,7 @@ def test_nfnet_optimiser_and_forward_fit_the_step():
         "weight": jax.ShapeDtypeStruct((64,), jnp.float32),
         "unreadable": jax.ShapeDtypeStruct((64,), jnp.bool_),
     }
-    new_state, metrics = jax.eval_shape(step, state, images, KEY)
+    new_state, metrics = jax.eval_shape(step, state, images, KEY, 0.1)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), new_state) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert metrics.loss.shape == ()
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(hk.data_structures.to_mutable_dict(shapes)))
@@ -321,3 +326,17 @@ def test_losses_are_one_number_an_example_and_least_at_the_label(name):
     assert losses.shape == (4,)
     assert jnp.isfinite(losses).all()
     assert (losses < LOSSES[name](wrong, labels)).all()
+
+
+def test_runs_that_differ_in_rate_and_budget_are_one_program(tmp_path):
+    """So that a study compiles each network once."""
+
+    def program(rate, epochs):
+        run = assemble(tiny(optimiser={"learning_rate": rate}, training={"epochs": epochs}), tmp_path)
+        state = jax.eval_shape(run.begin, run.shapes)
+        with contextlib.closing(run.batches()) as batches:
+            rows = dict(next(batches))
+        step = make_train_step(run.network.forward, run.optimiser, run.steps, run.mesh, state)
+        return step.lower(state, rows, run.key(1), run.learning_rate(0)).as_text()
+
+    assert program(0.1, 1.0) == program(0.4, 2.0)
