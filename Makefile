@@ -14,10 +14,10 @@ export JAX_PLATFORMS ?= cpu
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help reproduce test test-slow notebooks readme train-digits benchmarks lint lock lab clean
+.PHONY: help reproduce test test-slow notebooks readme train-digits replicate replicate-smoke benchmarks lint lock lab clean
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
 
 reproduce: .venv/.analysis ## every figure, table, fit and claim, from the logged results into build/
 	$(PY) -m figures.reproduce --jobs $(JOBS)
@@ -43,6 +43,18 @@ train-digits: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 train-digits: .venv/.dev ## train the embedded default on digits, under two minutes on two cores, into runs/digits
 	$(PY) -m nfnet.train --config nfnet/configs/digits.py --workdir runs/digits
 	$(PY) -m nfnet.evaluate --config nfnet/configs/digits.py --checkpoint runs/digits
+
+# Twelve hours of two cores; what has ended is not run again. DATA holds tiny-imagenet-200 and cifar10.
+replicate: .venv/.dev ## run our own small replication anew, or go on with it: make replicate DATA=FOLDER
+	@test -n "$(DATA)" || { echo "DATA names no folder with tiny-imagenet-200 and cifar10: make replicate DATA=FOLDER" >&2; exit 2; }
+	test -f runs/replication/data/cifar10/test_labels.npy || \
+	  $(PY) -m paper.replication.prepare "$(DATA)" --out runs/replication/data
+	$(PY) -m paper.replication nfnets
+	$(PY) -m paper.replication vits
+	$(PY) -m paper.replication.collect --out runs/replication/collected
+
+replicate-smoke: .venv/.dev ## its smallest point from end to end on scikit-learn's digits, in minutes
+	$(PY) -m paper.replication.smoke --out build/replication
 
 # RELEASED names a checkout that holds the released nfnets/, TIMM_PYTHON an interpreter with torch and timm.
 PEERS = $(if $(RELEASED),--released $(RELEASED)) $(if $(TIMM_PYTHON),--timm-python $(TIMM_PYTHON))

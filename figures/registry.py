@@ -31,6 +31,7 @@ FIGURES = {
     "signal_propagation": "variance along the blocks at initialisation, beside what beta expects",
     "agc_at_work": "which units adaptive gradient clipping clips, and what that prevents",
     "accuracy_latency": "ImageNet top-1 accuracy of F0 to F6 against training latency (Brock et al. 2021)",
+    "replication": "our own small runs: loss, learning rates and fine-tuning of NFNets and Vision Transformers",
     "speed": "times the released code's speed, ours and timm's, a row a machine",
 }
 """What each figure shows; the module of a figure bears its name."""

@@ -121,6 +121,20 @@ COMPANION: Mapping[str, Look] = {
         Look("F7+", "#440154", "X"),
     )
 }
+OWN: Mapping[str, Look] = {
+    look.label: look
+    for look in (
+        Look("S0", "#9ad93c", "o"),
+        Look("S1", "#4ac16d", "s"),
+        Look("S3", "#1f998a", "^"),
+        Look("S1+", "#2b748e", "P"),
+        Look("S1++", "#440154", "X"),
+        Look("V0", "#f0a860", "o", "--", filled=False),
+        Look("V1", "#d55e00", "s", "--", filled=False),
+        Look("V5", "#7f3300", "D", "--", filled=False),
+    )
+}
+"""Our own small runs: NFNets as above, Vision Transformers dashed and hollow."""
 INK = "#1a1a1a"
 MUTED = "#6b6b6b"
 BAND = "#d0d0d0"

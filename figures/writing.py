@@ -54,14 +54,15 @@ def study_of(data: Path | None) -> Study:
 def inputs_of(data: Path | None) -> bytes:
     """A digest of what the bytes of figures depend on beside :func:`paper.keeping.memory.circumstances`.
 
-    That is the code that draws, the data package in folder ``data`` (by default the one that ships with the code) and
-    the recorded benchmarks.
+    That is the code that draws, the data package in folder ``data`` (by default the one that ships with the code), the
+    recorded benchmarks and the logs of our own runs.
 
     Raises:
         UserError: If one of their files cannot be read.
     """
     from paper.benchmarks import RESULTS
     from paper.provenance import DATA
+    from paper.replication.plan import FOLDER
 
     package = data or DATA
     groups = (
@@ -69,6 +70,9 @@ def inputs_of(data: Path | None) -> bytes:
         package.glob("*.json"),
         package.glob("*.csv"),
         RESULTS.glob("*.json"),
+        FOLDER.rglob("*.jsonl"),
+        FOLDER.rglob("*.toml"),
+        FOLDER.glob("*.csv"),
     )
     digest = hashlib.sha256()
     for group in groups:

@@ -45,7 +45,7 @@ __all__ = [
 
 CLAIMS = Path(__file__).with_name("claims.toml")
 
-ORIGINS = ("paper", "ours")
+ORIGINS = ("paper", "ours", "replication")
 KINDS = ("statement", "erratum", "description")
 
 GROUPS: Mapping[tuple[str, str], tuple[str, str]] = {
@@ -58,6 +58,7 @@ GROUPS: Mapping[tuple[str, str], tuple[str, str]] = {
     ("ours", "statement"): ("statement of ours about the data", "statements of ours about the data"),
     ("ours", "erratum"): ("possible slip in our text", "possible slips in our text"),
     ("ours", "description"): ("description of ours", "descriptions of ours"),
+    ("replication", "statement"): ("prediction of our own runs", "predictions of our own runs"),
 }
 """What one claim, and several, of each origin and kind are called, in the order in which lists show them."""
 
@@ -154,7 +155,7 @@ def _claim(where: str, entry: Mapping[str, Any]) -> Claim:
         if name not in fields:
             raise UserError(f"{where}: unknown field {name!r}; known are {', '.join(fields)}.")
     if entry["origin"] not in ORIGINS:
-        raise UserError(f"{where}: origin {entry['origin']!r} is neither of {', '.join(ORIGINS)}.")
+        raise UserError(f"{where}: origin {entry['origin']!r} is none of {', '.join(ORIGINS)}.")
     if entry.get("kind", KINDS[0]) not in KINDS:
         raise UserError(f"{where}: kind {entry['kind']!r} is none of {', '.join(KINDS)}.")
     if entry["verdict"] not in set(Verdict):
@@ -264,6 +265,7 @@ _PLURALS: Mapping[Verdict, str] = {
     Verdict.CAVEAT: "hold with a caveat",
     Verdict.FAILS: "do not hold",
     Verdict.OPEN: "cannot be decided from what was published",
+    Verdict.UNDECIDED: "are not decided by the runs so far",
 }
 
 
@@ -329,7 +331,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("ids", nargs="*", metavar="ID", help="id of a claim in paper/claims.toml")
     parser.add_argument("--section", help="only claims of a section of the paper, such as Pre-training")
-    parser.add_argument("--origin", help=f"only claims of an origin: {' or '.join(ORIGINS)}")
+    parser.add_argument("--origin", help=f"only claims of an origin: {', '.join(ORIGINS)}")
     parser.add_argument("--kind", help=f"only claims of a kind: {', '.join(KINDS)}")
     parser.add_argument("--verdict", help=f"only claims of a recorded verdict, such as '{Verdict.FAILS}'")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")

@@ -48,6 +48,13 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
     made.add_argument(
         "--compute-unit", metavar="UNIT", help="unit of compute; of a study `core hours` (default) or `FLOPs`"
     )
+    made.add_argument(
+        "--core-seconds",
+        type=Path,
+        metavar="CSV",
+        help="for a study whose runs shared their cores, what an image costs each model, measured apart: columns "
+        "model, core_seconds_per_1000_images",
+    )
     made.add_argument("--loss-unit", default="nats", metavar="UNIT", help="unit of the loss (%(default)s)")
     made.add_argument(
         "--fit-up-to",
@@ -71,6 +78,8 @@ def arguments_of(made: argparse.ArgumentParser, argv: Sequence[str] | None) -> a
     found = made.parse_args(argv)
     if (found.runs is None) == (found.study is None):
         raise UserError("Name either a CSV of runs or --study with its folder.")
+    if found.core_seconds is not None and (found.study is None or found.compute_unit not in (None, "core hours")):
+        raise UserError("--core-seconds counts the core hours of a --study: leave it out.")
     if not 100 <= found.resamples <= 20_000:
         raise UserError(f"--resamples is {found.resamples}, but must lie between 100 and 20,000.")
     if not 0 <= found.seed < 2**32:
@@ -88,12 +97,13 @@ def own_of(arguments: argparse.Namespace) -> Own:
     Raises:
         UserError: If they cannot be read or used.
     """
-    from paper.fits.own import analyse, read_csv, read_study
+    from paper.fits.own import analyse, read_csv, read_seconds, read_study
 
     unit = printable(arguments.compute_unit, 40) if arguments.compute_unit else None
     if arguments.study is not None:
         unit, source = unit or "core hours", arguments.study
-        rows, notes = read_study(source, unit)
+        seconds = read_seconds(arguments.core_seconds) if arguments.core_seconds else None
+        rows, notes = read_study(source, unit, seconds)
     else:
         source = Path(arguments.runs)
         rows, notes = read_csv(source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,9 @@ from paper.noise import difference_z, validation_images
 from paper.provenance import DATA
 from paper.results import Results, load, run_name
 from paper.vits.advantage import Matched
+
+if TYPE_CHECKING:
+    from paper.replication.logs import Replication
 
 __all__ = ["Study"]
 
@@ -44,6 +48,13 @@ class Study:
             DataError: If a file is missing, altered or malformed.
         """
         return cls.of(load(directory), resamples=resamples, seed=seed)
+
+    @cached_property
+    def replication(self) -> Replication:
+        """Our own runs, as far as their logs are committed."""
+        from paper.replication.logs import Replication
+
+        return Replication.load()
 
     @cached_property
     def utilisation(self) -> pd.DataFrame:

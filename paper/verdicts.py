@@ -14,12 +14,13 @@ LEVEL = 0.05
 
 
 class Verdict(StrEnum):
-    """What the published data say of a claim."""
+    """What the data say of a claim: those that were published, or our own runs."""
 
     HOLDS = "holds"
     CAVEAT = "holds with a caveat"
     FAILS = "does not hold"
     OPEN = "cannot be decided from what was published"
+    UNDECIDED = "is not decided by the runs so far"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Claim:
     Attributes:
         id: Short name, unique.
         section: Where the paper says it; for our own, what it is about.
-        origin: ``paper``, or ``ours`` for statements about the data that the paper does not make.
+        origin: ``paper``; ``ours`` for statements about the data that the paper does not make; or ``replication`` for
+            predictions of our own runs.
         statement: Our paraphrase.
         check: ``module.function`` below :mod:`paper.checks`.
         verdict: The recorded verdict.

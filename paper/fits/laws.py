@@ -194,7 +194,8 @@ class SaturatingLaw:
         )[0]
 
         def coefficient(t: np.ndarray) -> np.ndarray:
-            return np.asarray(np.exp(t[:, 1] + t[:, 2] * centre))
+            with np.errstate(over="ignore"):  # one unit of compute may lie decades below the runs
+                return np.asarray(np.exp(t[:, 1] + t[:, 2] * centre))
 
         return cls(
             irreducible=estimate(np.exp(theta[0, 0]), np.exp(lanes[:, 0]), unit),

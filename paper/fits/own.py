@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +23,10 @@ from paper.fits.curves import curve_rows
 from paper.fits.laws import frontier_mask
 from paper.fits.runs import Runs
 
-__all__ = ["COLUMNS", "LEAST", "Own", "Row", "analyse", "read_csv", "read_study"]
+if TYPE_CHECKING:
+    from nfnet.training.run_log import Metrics
+
+__all__ = ["COLUMNS", "LEAST", "Own", "Row", "analyse", "read_csv", "read_seconds", "read_study"]
 
 COLUMNS = ("compute", "loss", "error", "model", "parameters", "examples", "epochs", "seed")
 """Columns of a CSV of runs: ``compute`` and one of ``loss`` and ``error``; the others where known."""
@@ -145,12 +149,14 @@ def _number(where: str, column: str, text: str) -> float:
     return value
 
 
-def read_study(folder: Path, unit: str) -> tuple[list[Row], list[str]]:
+def read_study(folder: Path, unit: str, seconds: Mapping[str, float] | None = None) -> tuple[list[Row], list[str]]:
     """Reads the finished runs of ``python -m nfnet.study`` below ``folder``: of each model and budget the best rate.
 
     Args:
         folder: The study's ``workdir``; a model's runs lie in one folder below it.
         unit: ``core hours`` or ``FLOPs``: what counts as compute.
+        seconds: Core seconds of a training image of each model, measured apart; the logs' own by default. Where runs
+            shared their cores with other work, their own clocks say little.
 
     Raises:
         UserError: If the folder has no log, a log is damaged, or ``unit`` is neither.
@@ -175,7 +181,7 @@ def read_study(folder: Path, unit: str) -> tuple[list[Row], list[str]]:
         last = log.metrics[-1]
         devices.add(log.header.device)
         numbers = {
-            "compute": last.flops if unit == "FLOPs" else last.core_seconds / 3600,
+            "compute": _compute(last, unit, seconds, parts[0], where),
             "loss": loss,
             "parameters": float(log.header.parameters),
             "examples": float(last.examples),
@@ -195,6 +201,44 @@ def read_study(folder: Path, unit: str) -> tuple[list[Row], list[str]]:
             f"Runs used {len(devices)} kinds of devices, whose core hours do not compare: try --compute-unit FLOPs."
         )
     return list(best.values()), notes
+
+
+def read_seconds(path: Path) -> dict[str, float]:
+    """Reads the core seconds of a training image of each model.
+
+    Raises:
+        UserError: If the file cannot be read, or a cell is no number above zero.
+    """
+    name = printable(path)
+    rows = list(csv.DictReader(io.StringIO(read_text_file(path, _LARGEST))))
+    if not rows or not {"model", "core_seconds_per_1000_images"} <= rows[0].keys():
+        raise UserError(
+            f"{name} has no rows with the columns model and core_seconds_per_1000_images: see "
+            "paper/replication/speeds.csv."
+        )
+    found = {}
+    for row in rows:
+        try:
+            seconds = float(row["core_seconds_per_1000_images"]) / 1000
+        except (TypeError, ValueError):
+            seconds = math.nan
+        if not (math.isfinite(seconds) and seconds > 0):
+            raise UserError(f"{name}: core_seconds_per_1000_images of {printable(row['model'], 40)} is no time.")
+        found[row["model"]] = seconds
+    return found
+
+
+def _compute(last: Metrics, unit: str, seconds: Mapping[str, float] | None, model: str, where: str) -> float:
+    if unit == "FLOPs":
+        return last.flops
+    if seconds is None:
+        return last.core_seconds / 3600
+    if model not in seconds:
+        raise UserError(
+            f"{where}: the core seconds of an image are not told for model {printable(model, 60)!r}, only for "
+            f"{printable(', '.join(seconds), 100)}."
+        )
+    return last.examples * seconds[model] / 3600
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

@@ -15,6 +15,8 @@ from nfnet.studies.sweep import Standing, Study, Trial, best_trials, known_trial
 FOLDER = Path(__file__).parent
 STUDIES = {path.stem: path for path in sorted((FOLDER / "studies").glob("*.toml"))}
 """The study of each family."""
+RUNS = FOLDER / "runs"
+"""The logs of runs that have ended, which are committed; its folders are those below `runs/replication`."""
 STAGES = ("seeds", "fine-tuning", "grids")
 """What follows the studies; a folder each, beside theirs."""
 
@@ -78,6 +80,16 @@ class Planned:
         return Path(self.arguments[self.arguments.index("--workdir") + 1])
 
 
+def fewest(family: str, study: Study) -> dict[str, int]:
+    """How many runs of each of `STAGES` follow a family's study at least.
+
+    One more is fine-tuned if the best NFNet is none of those that are in any case.
+    """
+    follow = FOLLOWS[family]
+    tuned = sum(map(len, follow.fine_tuned.values())) + (len(VARIANTS) if family == "nfnets" else 0)
+    return {"seeds": len(SEEDS) * len(follow.noise), "fine-tuning": tuned, "grids": 2 * len(study.epochs)}
+
+
 def planned(family: str, study: Study) -> Iterator[Planned]:
     """Yields what follows a family's study, as far as the logs of the study tell it.
 
@@ -98,14 +110,14 @@ def planned(family: str, study: Study) -> Iterator[Planned]:
     cells = [(model, epochs) for model, budgets in follow.fine_tuned.items() for epochs in budgets]
     tuned = [best[cell] for cell in cells if cell in best]
     for trial in tuned:
-        yield _fine_tuning(family, study, trial, "plain", {})
+        yield fine_tuning(family, study, trial, "plain", {})
     complete = not [trial for trial in known_trials(study, loss) if loss(trial) is None]
     if family == "nfnets" and complete and finished:
         lowest = min(finished, key=lambda trial: loss(trial) or 0.0)
         if lowest not in tuned:
-            yield _fine_tuning(family, study, lowest, "plain", {})
+            yield fine_tuning(family, study, lowest, "plain", {})
         for name, settings in VARIANTS.items():
-            yield _fine_tuning(family, study, lowest, name, settings)
+            yield fine_tuning(family, study, lowest, name, settings)
     guesses: dict[float, float] = {}
     for trial in known_trials(study, loss):
         if trial.model == follow.grid:
@@ -127,7 +139,8 @@ def _losses(study: Study) -> Callable[[Trial], float | None]:
     return loss
 
 
-def _fine_tuning(family: str, study: Study, trial: Trial, name: str, settings: Mapping[str, float]) -> Planned:
+def fine_tuning(family: str, study: Study, trial: Trial, name: str, settings: Mapping[str, float]) -> Planned:
+    """The fine-tuning of a trial's network with some settings of its own, which a name tells apart."""
     folder, root = Path(study.workdir), Path(study.workdir).parent
     place = root / "fine-tuning" / family / trial.name.rpartition("/")[0] / name
     size = {"data.image_size": 48, "data.evaluation_size": 48}

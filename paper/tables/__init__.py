@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paper.files import write_files
-from paper.tables.claimed import claims, own_statements
+from paper.tables.claimed import claims, own_statements, predictions
 from paper.tables.family import nfnet_family
 from paper.tables.fitted import (
     allocation,
@@ -24,6 +24,7 @@ from paper.tables.fitted import (
     surface_forms,
 )
 from paper.tables.logged import runs
+from paper.tables.replicated import own_answers, own_progress, own_runs
 from paper.tables.table import Table
 from paper.tables.vits import (
     vit_comparison,
@@ -49,7 +50,11 @@ __all__ = [
     "held_out",
     "irreducible",
     "nfnet_family",
+    "own_answers",
+    "own_progress",
+    "own_runs",
     "own_statements",
+    "predictions",
     "regret",
     "repeated_data",
     "runs",
@@ -80,11 +85,15 @@ TABLES: Mapping[str, Callable[[Study], Table]] = {
     "regret": regret,
     "held_out": held_out,
     "repeated_data": repeated_data,
+    "own_progress": own_progress,
+    "own_runs": own_runs,
+    "own_answers": own_answers,
     "claims": claims,
     "own_statements": own_statements,
+    "predictions": predictions,
 }
 
-CHECKED = {"claims": claims, "own_statements": own_statements}
+CHECKED = {"claims": claims, "own_statements": own_statements, "predictions": predictions}
 """Those of the tables that take claims which are checked already."""
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from paper.claims import Checked
     from paper.study import Study
 
-__all__ = ["claims", "own_statements"]
+__all__ = ["claims", "own_statements", "predictions"]
 
 HEADINGS = {
     "id": "Claim",
@@ -38,6 +38,12 @@ def own_statements(study: Study, checked: Sequence[Checked] | None = None) -> Ta
     """Every statement of ours about the paper's data, likewise."""
     caption = "Statements of ours about the data, which the paper does not make, each checked against them."
     return _table(study, checked, "own_statements", "ours", caption)
+
+
+def predictions(study: Study, checked: Sequence[Checked] | None = None) -> Table:
+    """Every prediction of our own runs, with the answer of those that have ended."""
+    caption = "Predictions of our own runs, made before the first of them, each checked against those that have ended."
+    return _table(study, checked, "predictions", "replication", caption)
 
 
 def _table(study: Study, checked: Sequence[Checked] | None, name: str, origin: str, caption: str) -> Table:

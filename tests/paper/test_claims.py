@@ -138,7 +138,7 @@ verdict = "holds"
     ("old", "new", "expected"),
     [
         ('section = "Abstract"\n', "", "field 'section' is missing"),
-        ('origin = "paper"', 'origin = "hearsay"', "origin 'hearsay' is neither of paper, ours"),
+        ('origin = "paper"', 'origin = "hearsay"', "origin 'hearsay' is none of paper, ours, replication"),
         ('verdict = "holds"', 'verdict = "true"', "unknown verdict 'true'; known are holds, holds with a caveat"),
         ("loss_falls", "loss_rises", "no check 'pretraining.loss_rises'"),
         ("pretraining.", "nothing.", "no check 'nothing.loss_falls'"),

@@ -300,7 +300,8 @@ def quick(results: Results) -> Study:
 def test_every_claim_has_a_planted_change_or_a_reason_for_none() -> None:
     groups = (PRETRAINING, LEARNING_RATE, FINETUNING, ARCHITECTURE, VITS, VIT_SWEEP, UNDECIDABLE)
     named = [claim for group in groups for claim in group]
-    assert sorted(named) == sorted(CLAIMS)
+    # Those about our own runs have their planted truths in test_replication_findings.py.
+    assert sorted(named) == sorted(name for name, claim in CLAIMS.items() if claim.origin != "replication")
 
 
 @pytest.mark.parametrize("claim_id", list(PLANTED))
