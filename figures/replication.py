@@ -2,7 +2,8 @@
 
 Data: the logs in ``paper/replication/runs``; what was asked and predicted: ``paper/replication/design.md``. Each run is
 the better of its two learning rates. Compute is counted in FLOPs and in core hours (``paper/replication/speeds.csv``).
-While runs are missing, the figure shows those that have ended.
+Claims: those of origin ``replication``, which ask the paper's questions of networks and data that anyone has. While
+runs are missing, the figure shows those that have ended.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["draw", "from_study"]
 
-_COLUMNS = {"FLOPs": ("flops", "Pre-training compute (FLOPs)"), "core seconds": ("core_hours", "Core hours")}
+_COLUMNS = {"FLOPs": ("flops", "Pre-training compute (FLOPs)"), "core seconds": ("core_hours", "Compute (core hours)")}
 _PER_CENT = 100
 
 
@@ -38,13 +39,12 @@ def draw(replication: Replication, centres: Mapping[str, float]) -> Figure:
         replication: The runs.
         centres: First guess of the learning rate of each family.
     """
-    figure = Figure(figsize=(7.2, 7.1))
+    figure = Figure(figsize=(7.2, 6.75))
     panels = [style.axes_at(figure, left, bottom, 2.75, 2.2) for bottom in (3.75, 0.75) for left in (0.65, 4.2)]
     tuned = {family: replication.tuned(family) for family in centres}
     every = pd.concat(tuned.values())
     for axes, (column, label) in zip(panels[:2], _COLUMNS.values(), strict=True):
         _losses(axes, every, column, label)
-    panels[0].set_ylabel("Held-out loss (nats)")
     _rates(panels[2], tuned, centres)
     _fine_tuned(panels[3], replication, every)
     shown = [model for model in style.OWN if model in set(every.model)]
@@ -76,7 +76,7 @@ def _losses(axes: Axes, runs: pd.DataFrame, column: str, label: str) -> None:
     for model, look in style.OWN.items():
         rows = runs[(runs.model == model) & np.isfinite(runs.loss)].sort_values(column)
         axes.plot(rows[column], rows.loss, **look.line, markersize=4.5, linewidth=1.0)
-    axes.set(xscale="log", yscale="log", xlabel=label)
+    axes.set(xscale="log", yscale="log", xlabel=label, ylabel="Held-out loss (nats)")
     if len(runs):
         decades = np.log10([runs[column].min() * 0.8, runs[column].max() * 1.25])
         axes.set_xlim(10.0 ** np.floor(decades[0]), 10.0 ** np.ceil(decades[1]))

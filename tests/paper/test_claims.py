@@ -26,7 +26,7 @@ def test_every_computed_verdict_is_the_recorded_one(checked):
 def test_there_are_enough_claims_and_each_is_told_by_a_notebook(checked):
     paper = [item for item in checked if item.claim.origin == "paper"]
     assert len(paper) >= 28
-    assert {item.outcome.verdict for item in paper} == set(Verdict)
+    assert {item.outcome.verdict for item in paper} == set(Verdict) - {Verdict.UNDECIDED}
     for item in checked:
         assert item.claim.notebook
         for sentence in (item.claim.statement, item.outcome.evidence, item.statistic, item.claim.null):
