@@ -1,7 +1,7 @@
 """Fine-tuning on CIFAR-10 at 48 px of the networks of tiny_imagenet_32.py, as paper/replication/design.md lays down.
 
-nfnet finetune cifar10_48_finetune --weights RUN --data FOLDER --workdir runs/cifar10_48
---config.data.image_size=48 --config.data.evaluation_size=48
+python -m nfnet.finetune --config nfnet/configs/cifar10_48_finetune.py --init RUN --workdir runs/cifar10_48
+--config.data.path=FOLDER --config.data.image_size=48 --config.data.evaluation_size=48
 
 FOLDER holds the decoded images, see nfnet/data/arrays.py; python -m paper.replication.prepare writes them. As on
 ImageNet (imagenet_finetune.py), but shorter, in smaller batches and without an average.

@@ -1,7 +1,7 @@
 """Fine-tuning of ViTs on CIFAR-10 at 48 px: the twin of cifar10_48_finetune.py, on the same data for the same epochs.
 
-nfnet finetune cifar10_48_finetune_vit --weights RUN --data FOLDER --workdir runs/cifar10_48_vit
---config.data.image_size=48 --config.data.evaluation_size=48
+python -m nfnet.finetune --config nfnet/configs/cifar10_48_finetune_vit.py --init RUN --workdir runs/cifar10_48_vit
+--config.data.path=FOLDER --config.data.image_size=48 --config.data.evaluation_size=48
 
 SGD as ViTs are fine-tuned (imagenet_finetune_vit.py), with the stochastic depth and the SAM of the NFNets.
 Expected: what paper/replication/runs holds.
