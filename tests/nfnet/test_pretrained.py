@@ -1,6 +1,7 @@
 """Checkpoints made elsewhere: what is read, what is refused, what is reported."""
 
 import dataclasses
+import functools
 import os
 import pickle
 
@@ -23,9 +24,14 @@ TINY_CHECKPOINT = NFNetConfig(
 )
 
 
+@functools.cache
+def abstract(num_classes, config):
+    """Traces each network once: nearly every test asks for the same one."""
+    return abstract_parameters(network(num_classes, config))
+
+
 def initial(num_classes=5, config=TINY_CHECKPOINT):
-    shapes = abstract_parameters(network(num_classes, config))
-    return jax.tree.map(lambda leaf: jnp.full(leaf.shape, 7.0, leaf.dtype), shapes)
+    return jax.tree.map(lambda leaf: jnp.full(leaf.shape, 7.0, leaf.dtype), abstract(num_classes, config))
 
 
 def stored(num_classes=5):

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 from support.tiny_runs import CONFIG, ROOT, tiny, write_config
 
@@ -32,8 +34,8 @@ def test_provided_configurations_make_sense(path):
     schedule = make_schedule(config.optimiser, 100_000, 1000)
     make_optimiser(config.optimiser, schedule)
     assert float(schedule(100_000)) < 1e-4 * config.optimiser.learning_rate
-    rates = [float(schedule(step)) for step in range(0, 100_000, 500)]
-    assert max(rates) == pytest.approx(config.optimiser.learning_rate, rel=1e-3)
+    rates = jax.vmap(schedule)(np.arange(0, 100_000, 500))  # step by step, each would take a dozen small programs
+    assert float(rates.max()) == pytest.approx(config.optimiser.learning_rate, rel=1e-3)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
