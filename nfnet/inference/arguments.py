@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfnet.errors import UserError, printable
-from nfnet.files import local_path
+from nfnet.files import local_path, require_replaceable
 
 if TYPE_CHECKING:
     from nfnet.weights.pretrained import Pretrained
@@ -93,11 +93,12 @@ def output(text: str, flag: str, suffixes: Sequence[str]) -> Path:
     """Returns the path of a file to write, whose suffix says in what format.
 
     Raises:
-        UserError: If it has none of the suffixes.
+        UserError: If it has none of the suffixes, or cannot be written, which is told before the work is done.
     """
     path = local_path(text, flag)
     if path.suffix not in suffixes:
         raise UserError(f"{flag} is {printable(path)}, but must end with {' or '.join(suffixes)}.")
+    require_replaceable(path, f"choose another {flag}")
     return path
 
 

@@ -88,7 +88,14 @@ def write_safetensors(path: Path, arrays: State, metadata: Mapping[str, str]) ->
     from safetensors.numpy import save_file
 
     with replacing(path) as file:
-        save_file({key: np.asarray(value, order="C") for key, value in arrays.items()}, file.name, dict(metadata))
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        try:
+            save_file({key: np.asarray(value, order="C") for key, value in arrays.items()}, file.name, dict(metadata))
+        except safetensors.SafetensorError as error:  # what the library makes of a full disk
+            raise UserError(
+                f"{printable(path)} cannot be written ({printable(error)}): choose another place."
+            ) from None
+        os.chmod(file.name, mode)  # the library puts a file of its own there, which nobody else may read
 
 
 def refuse_non_finite(arrays: Arrays, source: str) -> None:
