@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,12 +70,18 @@ def preprocessing(options: argparse.Namespace, pretrained: Pretrained) -> Prepro
     Raises:
         UserError: If it is out of range, or the network does not take images of that size.
     """
-    from nfnet.inference.preprocess import adjust
+    from nfnet.inference.preprocess import MOST_PIXELS, adjust
     from nfnet.models.nfnet import NFNetConfig
 
     given: dict[str, Any] = {name: getattr(options, name) for name in ("size", "resize", "crop", "interpolation")}
     colours = {name: tuple(value) for name in ("mean", "std") if (value := getattr(options, name)) is not None}
     settings = adjust(pretrained.preprocessing, **given, **colours)
+    if settings.resized**2 > MOST_PIXELS:
+        told = "" if options.size or options.resize else ", as the weights tell"
+        raise UserError(
+            f"images would be resized to {settings.resized} px{told}, more than the {math.isqrt(MOST_PIXELS)} that are "
+            "computed: give a smaller --size."
+        )
     config = pretrained.config
     if not isinstance(config, NFNetConfig):
         config.grid(settings.size, settings.size)

@@ -115,8 +115,8 @@ def refuse_non_finite(arrays: Arrays, source: str) -> None:
         raise UserError(
             f"{source}: {printable(names[0])} holds numbers that are not finite"
             + (f", and {len(names) - 1} more arrays do" if len(names) > 1 else "")
-            + ": the training that made it diverged, or the file is damaged; --allow-non-finite "
-            "(allow_non_finite=True) takes it."
+            + ": the training that made it diverged, or the file is damaged; nfnet.load(..., "
+            "allow_non_finite=True) takes it, as do the commands that have --allow-non-finite."
         )
 
 
@@ -232,5 +232,7 @@ def _safetensors(path: Path, name: str) -> Iterator[Any]:
     try:
         with safetensors.safe_open(path, framework="np") as file:
             yield file
+    except UserError:
+        raise
     except (safetensors.SafetensorError, ValueError, OverflowError) as error:
         raise UserError(f"{name} is truncated or no safetensors file ({printable(error)}).") from error

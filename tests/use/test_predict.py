@@ -67,6 +67,7 @@ def test_plain_text_names_a_file_and_its_classes(made, capsys, tmp_path):
         (["nothing*.png"], "nothing fits the pattern"),
         (["pictures/a.png", "--size", "1"], "too small for this network"),
         (["pictures/a.png", "--size", "32", "--resize", "16"], "less than the 32 px"),
+        (["pictures/a.png", "--size", "16384"], "resized to 16388 px, more than the 4096 that are computed"),
         (["pictures/a.png", "--classes", "pictures/notes.txt"], "has 1 names for 3 classes"),
     ],
 )
