@@ -46,7 +46,7 @@ def _evaluate(arguments: Sequence[str] | None) -> int:
     else:
         print(
             f"{loaded.description}: loss {result.loss:.4f}, top-1 {100 * result.top1:.2f}% "
-            f"of {result.examples:,} images at {config.data.evaluation_size} px"
+            f"of {result.examples:,} images at {result.size} px"
         )
     return 0
 

@@ -115,7 +115,7 @@ def list_folder(root: Path) -> list[os.DirEntry[str]]:
         with os.scandir(root) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except FileNotFoundError:
-        raise UserError(f"Missing data folder {name}: pass the data set's folder with --config.data.path.") from None
+        raise UserError(f"Missing data folder {name}: pass the data set's folder with --data.") from None
     except NotADirectoryError:
         raise UserError(f"{name} is a file, not a folder of images: pass the data set's folder.") from None
     except (OSError, ValueError) as error:
