@@ -45,12 +45,14 @@ def convert(weights: str, out: Path, *, to: str = "ours", **options: Any) -> lis
         UserError: The weights cannot be read, or timm cannot express their network; nothing is written then.
     """
     from nfnet.errors import UserError, printable
+    from nfnet.files import require_replaceable
     from nfnet.weights.files import read_metadata, write_safetensors
     from nfnet.weights.metadata import Told, metadata_of
     from nfnet.weights.pretrained import read_pretrained
 
     if out.suffix != ".safetensors":
         raise UserError(f"{printable(out)} does not end in .safetensors, which is what is written: name it so.")
+    require_replaceable(out)
     given = read_pretrained(weights, **options)
     state, said = _for_timm(given) if to == "timm" else (_by_name(given.arrays), [])
     told = Told(

@@ -10,6 +10,7 @@ import contextlib
 import sys
 from collections.abc import Sequence
 
+from nfnet.files import require_replaceable
 from nfnet.inference import arguments as shared
 from nfnet.training import command_line
 
@@ -45,7 +46,7 @@ def _evaluate(arguments: Sequence[str] | None) -> int:
     else:
         print(
             f"{loaded.description}: loss {result.loss:.4f}, top-1 {100 * result.top1:.2f}% "
-            f"of {result.examples:,} images at {config.data.evaluation_size} px"
+            f"of {result.examples:,} images at {result.size} px"
         )
     return 0
 
@@ -74,6 +75,8 @@ def _evaluate_folder(arguments: Sequence[str]) -> int:
     data, classes = shared.file(options.data, "--data"), shared.file(options.classes, "--classes")
     per_class = shared.file(options.per_class, "--per-class")
     assert data is not None
+    if per_class is not None:
+        require_replaceable(per_class, "choose another --per-class")
 
     from nfnet.data.folder import held_out_folder, image_folder
     from nfnet.inference.class_names import class_names, label_map

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -113,12 +115,32 @@ def list_folder(root: Path) -> list[os.DirEntry[str]]:
         with os.scandir(root) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except FileNotFoundError:
-        raise UserError(f"Missing data folder {name}: pass the data set's folder with --config.data.path.") from None
+        raise UserError(f"Missing data folder {name}: pass the data set's folder with --data.") from None
     except NotADirectoryError:
         raise UserError(f"{name} is a file, not a folder of images: pass the data set's folder.") from None
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{name} cannot be read ({said}): check the path and its permissions.") from None
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+
+
+def require_replaceable(path: Path, remedy: str = "choose another place") -> None:
+    """Checks, before work is put into it, that `replacing` can write a file; leaves nothing.
+
+    Raises:
+        UserError: its folder is missing or takes no files, or it is a folder itself; the sentence ends with `remedy`.
+    """
+    try:
+        _refuse_folder(path)
+        # By trying, since permissions alone do not say that a disk is full or read-only.
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{printable(path)} cannot be written ({error.strerror or reason(error)}): {remedy}.") from None
 
 
 @contextlib.contextmanager
@@ -134,6 +156,7 @@ def replacing(path: Path, remedy: str = "choose another place") -> Iterator[Bina
     """
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
+        _refuse_folder(path)  # here, so that of two files neither is replaced if the other cannot be
         with temporary.open("xb") as file:
             if path.exists():
                 temporary.chmod(stat.S_IMODE(path.stat().st_mode))

@@ -13,6 +13,7 @@ import argparse
 import math
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -74,7 +75,18 @@ def labels_of(paths: Sequence[Path]) -> list[str]:
     common = os.path.commonpath(folders)
     if len(set(folders)) == 1:
         return [printable(folder.name, 60) for folder in folders]
-    return [printable(folder.relative_to(common), 60) for folder in folders]
+    names = [printable(folder.relative_to(common), 60) for folder in folders]
+    numbers = {folder: number for number, folder in enumerate(dict.fromkeys(folders), start=1)}
+    # Long names may be shortened to the same one, under which only the last run would be drawn.
+    counts = Counter(dict(zip(folders, names, strict=True)).values())
+    return [
+        f"{name} ({numbers[folder]})" if counts[name] > 1 else name for folder, name in zip(folders, names, strict=True)
+    ]
+
+
+def _literally(name: str) -> str:
+    """Returns a name as Matplotlib shows it: no formula, nor left out of the legend as those that begin with _ are."""
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def series(log: RunLog, loss: str, scale: Scale) -> tuple[list[float], list[float]]:
@@ -121,7 +133,7 @@ def draw(
         for axes, (loss, title) in zip(figure.subplots(1, 2, sharex=True, sharey=True), LOSSES.items(), strict=True):
             for (name, (places, values)), shade in zip(found[loss].items(), shades, strict=True):
                 last = [len(values) - 1] if loss == "held_out_loss" and values else []
-                axes.plot(places, values, color=shade, label=name, marker="o", markevery=last)
+                axes.plot(places, values, color=shade, label=_literally(name), marker="o", markevery=last)
             axes.set(xlabel=scale.label, ylabel=title)
             axes.tick_params(labelleft=True)
             if logarithmic:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nfnet.errors import UserError, exit_on_user_error, printable
-from nfnet.interpreter import check_docstrings
+from nfnet.interpreter import check_docstrings, spell_out
 
 __all__ = ["GONE", "require_writable", "run"]
 
@@ -21,6 +21,7 @@ def run(main: Callable[[], int]) -> int:
     """Runs a command; returns its exit code, or :data:`GONE`; exits with 2 where Python lacks what it needs."""
     with exit_on_user_error():
         check_docstrings()
+    spell_out()
     try:
         try:
             return main()

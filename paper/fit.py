@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfnet.errors import UserError, printable
+from nfnet.files import local_path
 from paper.commands import require_writable, run
 from paper.files import write_files
 
@@ -86,6 +87,14 @@ def arguments_of(made: argparse.ArgumentParser, argv: Sequence[str] | None) -> a
         raise UserError(f"--seed is {found.seed}, but must lie between 0 and 2^32 - 1.")
     if found.fit_up_to is not None and not found.fit_up_to > 0:
         raise UserError(f"--fit-up-to is {found.fit_up_to:g}, but must be above zero.")
+    for name, option in (
+        ("runs", "RUNS.csv"),
+        ("study", "--study"),
+        ("core_seconds", "--core-seconds"),
+        ("out", "--out"),
+    ):
+        if (given := getattr(found, name)) is not None:
+            setattr(found, name, local_path(given, option))
     if found.out is not None:
         require_writable(found.out)
     return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfnet.errors import UserError, printable
-from nfnet.files import local_path
+from nfnet.files import local_path, require_replaceable
 
 if TYPE_CHECKING:
     from nfnet.weights.pretrained import Pretrained
@@ -69,12 +70,18 @@ def preprocessing(options: argparse.Namespace, pretrained: Pretrained) -> Prepro
     Raises:
         UserError: If it is out of range, or the network does not take images of that size.
     """
-    from nfnet.inference.preprocess import adjust
+    from nfnet.inference.preprocess import MOST_PIXELS, adjust
     from nfnet.models.nfnet import NFNetConfig
 
     given: dict[str, Any] = {name: getattr(options, name) for name in ("size", "resize", "crop", "interpolation")}
     colours = {name: tuple(value) for name in ("mean", "std") if (value := getattr(options, name)) is not None}
     settings = adjust(pretrained.preprocessing, **given, **colours)
+    if settings.resized**2 > MOST_PIXELS:
+        told = "" if options.size or options.resize else ", as the weights tell"
+        raise UserError(
+            f"images would be resized to {settings.resized} px{told}, more than the {math.isqrt(MOST_PIXELS)} that are "
+            "computed: give a smaller --size."
+        )
     config = pretrained.config
     if not isinstance(config, NFNetConfig):
         config.grid(settings.size, settings.size)
@@ -93,11 +100,12 @@ def output(text: str, flag: str, suffixes: Sequence[str]) -> Path:
     """Returns the path of a file to write, whose suffix says in what format.
 
     Raises:
-        UserError: If it has none of the suffixes.
+        UserError: If it has none of the suffixes, or cannot be written, which is told before the work is done.
     """
     path = local_path(text, flag)
     if path.suffix not in suffixes:
         raise UserError(f"{flag} is {printable(path)}, but must end with {' or '.join(suffixes)}.")
+    require_replaceable(path, f"choose another {flag}")
     return path
 
 

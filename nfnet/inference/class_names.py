@@ -63,7 +63,8 @@ def label_map(
     """Returns the logit of each class folder, and by what they were matched.
 
     Folders are matched by name; for ImageNet's weights also by WordNet's number, so that a part of its classes can be
-    evaluated; and otherwise by order, if there are as many as logits.
+    evaluated; and otherwise by order, if there are as many as logits. Where some but not all are known by name, the
+    order would contradict the names (a folder misspelt, or of another class, moves all that follow it).
 
     Args:
         folders: Names of the class folders, sorted.
@@ -82,7 +83,15 @@ def label_map(
     for what, known in keys:
         place = {name: logit for logit, name in enumerate(known)}
         if all(folder in place for folder in folders):
+            if twice := next((folder for folder in folders if known.count(folder) > 1), None):
+                raise UserError(f"two logits are of the class {printable(twice)}: list other names with --classes.")
             return [place[folder] for folder in folders], what
+        if any(folder in place for folder in folders):
+            unknown = next(folder for folder in folders if folder not in place)
+            raise UserError(
+                f"the class folder {printable(unknown)} is none of the {what}, though others are: rename or remove it, "
+                "or list the folders in the order of the logits with --classes."
+            )
     if len(folders) == pretrained.num_classes:
         return list(range(len(folders))), "order of the sorted folders"
     raise UserError(

@@ -13,7 +13,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float, UInt8
 
-from nfnet.errors import UserError
+from nfnet.errors import UserError, printable
 from nfnet.inference.fold import FoldedBlock, fold
 from nfnet.models.nfnet import NFNetConfig
 from nfnet.models.vit import EncoderBlock
@@ -53,7 +53,8 @@ def make_forward(
         stages: Whether the outputs have "stages", a list of what each stage returns (each block of a ViT).
 
     Returns:
-        A function of pixels that returns arrays, float32.
+        A function of pixels that returns arrays, float32; it raises UserError where they are not finite, of which the
+        largest would be the first without a word.
     """
     network, folded = fold(pretrained.params, pretrained.config, dtype=dtype)
     params = jax.device_put(folded)
@@ -70,7 +71,13 @@ def make_forward(
     def forward(pixels: np.ndarray) -> dict[str, np.ndarray]:
         count = len(pixels)
         filled = np.concatenate([pixels, np.zeros((batch - count, *pixels.shape[1:]), np.uint8)])
-        return {name: np.asarray(value)[:count] for name, value in run(params, filled).items()}
+        found = {name: np.asarray(value)[:count] for name, value in run(params, filled).items()}
+        if not all(np.isfinite(value).all() for value in found.values()):
+            raise UserError(
+                f"{pretrained.description}: outputs are not finite, so that they say nothing: the training that made "
+                "the weights diverged, or they are damaged."
+            )
+        return found
 
     return forward
 
@@ -115,8 +122,8 @@ def select_features(stage: str, config: Any, *, maps: bool = False) -> Callable[
         name = "pool" if isinstance(config, NFNetConfig) else "features"
         return lambda outputs: {"features": outputs[name]}
     most = stage_count(config)
-    if not stage.isascii() or not stage.isdigit() or not 1 <= int(stage) <= most:
-        raise UserError(f"--stage is {stage!r}, but must be pooled or a number from 1 to {most}.")
+    if stage not in map(str, range(1, most + 1)):
+        raise UserError(f"--stage is {printable(repr(stage))}, but must be pooled or a number from 1 to {most}.")
 
     def chosen(outputs: Any) -> dict[str, Array]:
         found = outputs[STAGES][int(stage) - 1]

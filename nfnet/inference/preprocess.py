@@ -17,12 +17,16 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from nfnet.data.folder import SUFFIXES, decode
+from nfnet.data.source import UnreadableExampleError
 from nfnet.errors import UserError, printable
-from nfnet.files import read_file
+from nfnet.files import local_path, read_file
 from nfnet.weights.zoo import Preprocessing
 
 Pixels = UInt8[np.ndarray, "height width 3"]
 _THREADS = 2
+MOST_PIXELS = 2**24
+"""Of a resized image: far more than any network was trained on, where files of some bytes, of weights that tell a size
+or of a narrow image that keeps its aspect ratio, could ask for any number."""
 
 
 def adjust(published: Preprocessing, **given: Any) -> Preprocessing:
@@ -53,6 +57,9 @@ def evaluation_image(pixels: Pixels, settings: Preprocessing) -> Pixels:
 
     "squash" is what Brock et al. 2021 evaluate NFNets with (see `nfnet.data.augment.evaluation_image`), "center" keeps
     the aspect ratio.
+
+    Raises:
+        UserError: If that makes a narrow image enormous; the end of a sentence.
     """
     height, width = pixels.shape[:2]
     side, shorter = settings.resized, min(height, width)
@@ -60,6 +67,11 @@ def evaluation_image(pixels: Pixels, settings: Preprocessing) -> Pixels:
         height = width = side
     else:
         height, width = side * height // shorter, side * width // shorter
+    if height * width > MOST_PIXELS:
+        raise UserError(
+            f"its {pixels.shape[1]} x {pixels.shape[0]} pixels would be resized to {width} x {height}: cut it, or "
+            "squash it with --crop squash"
+        )
     if pixels.shape[:2] != (height, width):
         how = Image.Resampling[settings.interpolation.upper()]
         pixels = np.asarray(Image.fromarray(pixels).resize((width, height), how))
@@ -77,7 +89,11 @@ def read_image(path: Path, settings: Preprocessing) -> Pixels:
         content = read_file(path)
     except FileNotFoundError:
         raise UserError(f"{printable(path)} does not exist: check the path.") from None
-    return evaluation_image(decode(content, str(path)), settings)
+    pixels = decode(content, str(path))
+    try:
+        return evaluation_image(pixels, settings)
+    except UserError as error:
+        raise UnreadableExampleError(f"{printable(path)} cannot be used: {error}.") from None
 
 
 def find_images(given: Iterable[str]) -> list[Path]:
@@ -86,11 +102,14 @@ def find_images(given: Iterable[str]) -> list[Path]:
     Whatever else is named is returned as it is, to be reported as unreadable.
 
     Raises:
-        UserError: If a folder holds no image, or nothing fits a pattern.
+        UserError: If a folder holds no image, nothing fits a pattern, or what is given is an address.
     """
+    return _find(local_path(text, "IMAGE") for text in given)
+
+
+def _find(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
-    for text in given:
-        path = Path(text).expanduser()
+    for path in paths:
         if path.is_dir():
             inside = [one for one in sorted(path.rglob("*")) if one.suffix.lower() in SUFFIXES and one.is_file()]
             inside = [one for one in inside if not any(part.startswith(".") for part in one.relative_to(path).parts)]
@@ -100,8 +119,8 @@ def find_images(given: Iterable[str]) -> list[Path]:
         elif not path.exists() and glob.has_magic(str(path)):
             fitting = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
             if not fitting:
-                raise UserError(f"nothing fits the pattern {printable(text)}: check it.")
-            found += find_images(map(str, fitting))
+                raise UserError(f"nothing fits the pattern {printable(path)}: check it.")
+            found += _find(fitting)  # names of files, in which ~ and : mean nothing
         else:
             found.append(path)
     return list(dict.fromkeys(found))

@@ -31,7 +31,8 @@ def read_class_names(workdir: Path) -> tuple[str, ...] | None:
     path = workdir / CLASSES
     if not path.exists():
         return None
-    names = tuple(read_text_file(path).removesuffix("\n").split("\n"))
+    # Only line ends, not all that `splitlines` takes for one: a name may hold it. An editor may have added "\r".
+    names = tuple(line.removesuffix("\r") for line in read_text_file(path).removesuffix("\n").split("\n"))
     if not all(names):
         raise UserError(f"{printable(path)} has an empty line: it lists the name of one class a line.")
     return names

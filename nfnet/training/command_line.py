@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nfnet.errors import UserError
+from nfnet.errors import UserError, printable
 from nfnet.files import local_path
-from nfnet.interpreter import check_docstrings
+from nfnet.interpreter import check_docstrings, spell_out
 
 BAD_INPUT = 2
 NO_CACHE = "--no-compilation-cache"
@@ -136,6 +136,7 @@ def run(main: Callable[[], int]) -> int:
 
     A Ctrl-C that nothing waited for becomes exit code 130.
     """
+    spell_out()
     try:
         return main()
     except UserError as error:
@@ -148,7 +149,7 @@ def run(main: Callable[[], int]) -> int:
     except BrokenPipeError:
         return 1
     except OSError as error:
-        name = "a file" if error.filename is None else error.filename
+        name = "a file" if error.filename is None else printable(error.filename)
         said = f"{name}: {error.strerror or error}: check the path, its disk and its permissions."
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -31,11 +31,13 @@ class Evaluation:
         loss: mean over the examples.
         top1: share of the examples classified right.
         examples: how many could be read.
+        size: side of the images in pixels.
     """
 
     loss: float
     top1: float
     examples: int
+    size: int
 
 
 def evaluate(
@@ -71,4 +73,4 @@ def evaluate(
             on_batch()
     loss, correct, weight = (float(value) for value in jax.device_get(sums))
     check_readable(len(source) - int(weight), len(source), source.name, data.unreadable_share)
-    return Evaluation(loss / weight, correct / weight, int(weight))
+    return Evaluation(loss / weight, correct / weight, int(weight), data.evaluation_size)

@@ -88,7 +88,14 @@ def write_safetensors(path: Path, arrays: State, metadata: Mapping[str, str]) ->
     from safetensors.numpy import save_file
 
     with replacing(path) as file:
-        save_file({key: np.asarray(value, order="C") for key, value in arrays.items()}, file.name, dict(metadata))
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        try:
+            save_file({key: np.asarray(value, order="C") for key, value in arrays.items()}, file.name, dict(metadata))
+        except safetensors.SafetensorError as error:  # what the library makes of a full disk
+            raise UserError(
+                f"{printable(path)} cannot be written ({printable(error)}): choose another place."
+            ) from None
+        os.chmod(file.name, mode)  # the library puts a file of its own there, which nobody else may read
 
 
 def refuse_non_finite(arrays: Arrays, source: str) -> None:
@@ -108,8 +115,8 @@ def refuse_non_finite(arrays: Arrays, source: str) -> None:
         raise UserError(
             f"{source}: {printable(names[0])} holds numbers that are not finite"
             + (f", and {len(names) - 1} more arrays do" if len(names) > 1 else "")
-            + ": the training that made it diverged, or the file is damaged; --allow-non-finite "
-            "(allow_non_finite=True) takes it."
+            + ": the training that made it diverged, or the file is damaged; nfnet.load(..., "
+            "allow_non_finite=True) takes it, as do the commands that have --allow-non-finite."
         )
 
 
@@ -225,5 +232,7 @@ def _safetensors(path: Path, name: str) -> Iterator[Any]:
     try:
         with safetensors.safe_open(path, framework="np") as file:
             yield file
+    except UserError:
+        raise
     except (safetensors.SafetensorError, ValueError, OverflowError) as error:
         raise UserError(f"{name} is truncated or no safetensors file ({printable(error)}).") from error

@@ -75,7 +75,7 @@ def read_told(path: str | os.PathLike[str]) -> Told | None:
         return None
     try:
         return _told(json.loads(text))
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError) as error:
         said = str(error).rstrip(".") if isinstance(error, UserError) else "a field is missing or of another type"
         raise UserError(
             f"{printable(Path(path).name)}: its metadata {_MARK!r} make no sense ({printable(said)}): convert the "
@@ -86,11 +86,13 @@ def read_told(path: str | os.PathLike[str]) -> Told | None:
 def _told(record: Mapping[str, Any]) -> Told:
     family = FAMILIES[record["family"]]
     config = family.config(**record["config"])
+    if record["options"] and family.name != "vit":
+        raise UserError(f"options are of a ViT, and a {family.title} has none")
     for key, value in record["options"].items():
         if value not in _OPTIONS[key]:
             raise unknown_name(key, printable(value), _OPTIONS[key])
     prepared, names, variant = record["preprocessing"], record["class_names"], record["variant"]
-    if names is not None and not all(isinstance(name, str) for name in names):
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise TypeError
     return Told(
         family.name,

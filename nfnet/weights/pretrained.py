@@ -158,7 +158,7 @@ def load_pretrained(
         best=best,
         allow_non_finite=allow_non_finite,
     )
-    if (classes := num_classes or given.classes) is None:
+    if (classes := given.classes if num_classes is None else num_classes) is None:
         raise UserError(f"{given.description} holds no classifier: pass num_classes for a fresh one.")
     family = FAMILIES[given.family]
     build = partial(family.build, classes, given.config, dtype=dtype, **given.options)
@@ -260,13 +260,13 @@ def read_pretrained(
         f"{name} of {own}",
         found,
         stored or _usual(full, own),
-        _names(told.class_names, inferred.classes) if told else None,
+        _names(told.class_names, inferred.classes, name, "convert the weights again") if told else None,
     )
 
 
 def _of_run(found: Found, config: Config | None, *, average: bool, best: bool) -> Weights:
     """Reads a run's parameters, its settings and the names of its classes."""
-    from nfnet.training.class_names import read_class_names
+    from nfnet.training.class_names import CLASSES, read_class_names
     from nfnet.training.config import DataConfig, ModelConfig, from_mapping
     from nfnet.training.initial import read_initial
     from nfnet.training.network import network_shape
@@ -278,7 +278,7 @@ def _of_run(found: Found, config: Config | None, *, average: bool, best: bool) -
     named = network_shape(dataclasses.replace(model, shape={}))
     data = from_mapping(DataConfig, {**loaded.made.get("data", {}), "path": "", "classes": ""}, "data of the run")
     path = found.path.absolute()
-    run = next((one.parent for one in (path, path.parent) if one.name in ("checkpoints", "best")), path)
+    folder = next((one.parent for one in (path, path.parent) if one.name in ("checkpoints", "best")), path)
     return Weights(
         loaded.params,
         inferred.family,
@@ -290,7 +290,7 @@ def _of_run(found: Found, config: Config | None, *, average: bool, best: bool) -
         loaded.description,
         found,
         Preprocessing(size=data.evaluation_size, mean=data.mean, std=data.std, margin=data.evaluation_margin),
-        _names(read_class_names(run), inferred.classes),
+        _names(read_class_names(folder), inferred.classes, printable(folder / CLASSES), "restore it from the data"),
     )
 
 
@@ -302,8 +302,13 @@ def _alike(config: Config, other: Config) -> bool:
     return type(config) is type(other) and all(getattr(config, key) == getattr(other, key) for key in fields)
 
 
-def _names(names: tuple[str, ...] | None, classes: int | None) -> tuple[str, ...] | None:
-    return names if names is not None and len(names) == classes else None
+def _names(names: tuple[str, ...] | None, classes: int | None, source: str, remedy: str) -> tuple[str, ...] | None:
+    """Returns names of classes that are as many as logits: others would be those of other classes, told nowhere."""
+    if names is None or classes is None:
+        return None
+    if len(names) != classes:
+        raise UserError(f"{source} names {len(names)} classes for {classes} logits: {remedy}.")
+    return names
 
 
 def _usual(config: Config, origin: Origin) -> Preprocessing:

@@ -46,6 +46,11 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         check_fields(self, "preprocessing.")
+        if self.crop_share is not None and self.size > _SIDE.high * self.crop_share:
+            raise UserError(
+                f"preprocessing.crop_share is {self.crop_share:g}, so that images would be resized to more than "
+                f"{_SIDE.high} px: give a larger share."
+            )
 
     @property
     def resized(self) -> int:

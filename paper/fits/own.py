@@ -116,6 +116,8 @@ def read_csv(path: Path) -> tuple[list[Row], list[str]]:
         if unused
         else []
     )
+    if len(lines) == 1:
+        raise UserError(f"{name} has no runs: write one a line below its first, which names columns.")
     rows = []
     for number, cells in lines[1:]:
         if len(cells) != len(header):
@@ -146,6 +148,8 @@ def _number(where: str, column: str, text: str) -> float:
         raise UserError(
             f"{where}: {column} is {printable(text, 40)}, but must be above zero: laws are fitted to logarithms."
         )
+    if column == "error" and value > 100:
+        raise UserError(f"{where}: error is {printable(text, 40)}, but is a percentage: write at most 100.")
     return value
 
 
@@ -289,6 +293,8 @@ def analyse(
         if np.isfinite(spread):
             scatter[quantity] = spread
         told += _notes(quantity, analyses[quantity])
+    if not analyses:
+        raise UserError(f"{source}: no run has a loss or an error: fill that column.")
     return Own(source, analyses, tuple(dict.fromkeys(told)), scatter)
 
 

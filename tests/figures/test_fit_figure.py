@@ -50,7 +50,8 @@ def test_the_title_is_the_better_laws():
 def test_the_command_writes_figure_and_tables_and_refuses_in_a_sentence(tmp_path, capsys):
     path, out = tmp_path / "runs.csv", tmp_path / "out"
     path.write_text("compute,loss\n" + "".join(f"{10.0**i},{3 * 10 ** (-0.1 * i)}\n" for i in range(6)))
-    assert fit.main([str(path), "--resamples", "100", "--out", str(out)]) == 0
+    units = ["--compute-unit", r"$\frac{a$", "--loss-unit", r"$\frac{a$"]  # of which Matplotlib would make formulas
+    assert fit.main([str(path), "--resamples", "100", "--out", str(out), *units]) == 0
     assert {f"fit.{kind}" for kind in FORMATS} | {"fits.md"} <= {file.name for file in out.iterdir()}
     before = {file: file.read_bytes() for file in out.iterdir()}
     path.write_text("compute,loss\n1,1\n")

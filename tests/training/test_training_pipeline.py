@@ -232,8 +232,8 @@ def test_an_evaluation_of_no_images_is_an_error(x64):
         return evaluate({}, count_images, split, data, 8, make_mesh())
 
     with jax.enable_x64(x64):
-        assert of(ArraySource, 20) == Evaluation(2.0, 1.0, 20)
-        assert of(Unreadable, 20, unreadable_share=0.2) == Evaluation(2.0, 1.0, 16)
+        assert of(ArraySource, 20) == Evaluation(2.0, 1.0, 20, 4)
+        assert of(Unreadable, 20, unreadable_share=0.2) == Evaluation(2.0, 1.0, 16, 4)
         for split, n, settings, said in (
             (Unreadable, 20, {}, r"4 of the 20 images of numbers/val could not be read, more than the share of 0.1"),
             (Pointers, 20, {"unreadable_share": 1.0}, "none of the 20 images of numbers/val could be read"),

@@ -1,6 +1,7 @@
 """The command `nfnet`: its table, its version, and where it finds configurations and studies."""
 
 import importlib.util
+import io
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import nfnet
 from nfnet import UserError, command
 from nfnet.command import COMMANDS, main
+from nfnet.training import command_line
 from nfnet.training.config_file import CONFIGS, find_provided, load_config, provided_names
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +30,14 @@ def run(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.Com
         check=False,
         timeout=60,
     )
+
+
+def test_a_name_that_the_terminal_cannot_write_is_spelt_out(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert command_line.run(lambda: print("gr\xfcn") or 0) == 0
+    sys.stdout.flush()
+    assert written.getvalue().split() == [b"gr\\xfcn"]
 
 
 def test_every_command_is_a_module_and_every_module_with_a_main_a_command():

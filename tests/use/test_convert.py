@@ -139,6 +139,29 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     assert read_metadata(source) == {"format": "pt"}
 
 
+def test_others_may_read_the_file_as_if_it_had_been_written_in_place(tmp_path: Path) -> None:
+    ours, out = of_config(tmp_path / "ours.safetensors", micro(), MICRO), tmp_path / "out.safetensors"
+    usual = tmp_path / "usual"
+    usual.write_bytes(b"")
+    convert(str(ours), out)
+    assert out.stat().st_mode == usual.stat().st_mode
+    out.chmod(0o640)
+    convert(str(ours), out)
+    assert out.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, out = of_config(tmp_path / "ours.safetensors", micro(), MICRO), tmp_path / "out.safetensors"
+
+    def full(*_: Any) -> None:
+        raise safetensors.SafetensorError("No space left on device")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    with pytest.raises(UserError, match=r"out\.safetensors cannot be written \(No space left"):
+        convert(str(ours), out)
+    assert [path.name for path in tmp_path.iterdir()] == ["ours.safetensors"]
+
+
 def test_what_differs_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ours = of_config(tmp_path / "ours.safetensors", micro(), MICRO)
     assert main([str(ours), str(tmp_path / "out.safetensors"), "--to", "timm"]) == 0

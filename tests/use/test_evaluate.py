@@ -70,6 +70,12 @@ def test_folders_are_matched_by_name_by_number_or_by_order():
     assert label_map(["x", "y"], Weights(2), ["class 0", "class 1"]) == ([0, 1], "order of the sorted folders")
     with pytest.raises(UserError, match="2 class folders, of which x is the first"):
         label_map(["x", "y"], Weights(3), ["a", "b", "c"])
+    with pytest.raises(
+        UserError, match="class folder dgo is none of the class names of the weights, though others are"
+    ):
+        label_map(["bird", "cat", "dgo"], Weights(3), ["bird", "cat", "dog"])
+    with pytest.raises(UserError, match="two logits are of the class crane"):  # a bird, and a machine
+        label_map(["crane"], imagenet, names)
     with pytest.raises(UserError, match="--classes lacks the class folder y"):
         label_map(["x", "y"], Weights(2), ["x", "z"], listed=True)
 

@@ -11,8 +11,10 @@ from support.fixtures import quick_compilation as quick_compilation
 from support.networks import TINY
 from support.small_weights import NAMES, PREPROCESSING, tiny, write_tiny
 
-from nfnet import export
+from nfnet import UserError, export
 from nfnet.inference import fold
+from nfnet.inference.export import write_stablehlo
+from nfnet.weights.pretrained import load_pretrained
 
 IMAGES = np.random.default_rng(3).standard_normal((2, 32, 32, 3)).astype(np.float32)
 
@@ -77,3 +79,24 @@ def test_bad_input_writes_nothing(made, capsys):
     assert export.main([*weights, str(folder / "x.stablehlo"), "--platforms", "abacus"]) == 2
     assert "'abacus'" in capsys.readouterr().err
     assert not list(folder.glob("x.*"))
+    (folder / "y.stablehlo").mkdir()
+    assert export.main([*weights, str(folder / "y.stablehlo")]) == 2
+    assert "y.stablehlo cannot be written (Is a directory)" in capsys.readouterr().err
+    assert [path.name for path in folder.glob("y.*")] == ["y.stablehlo"]
+
+
+def test_of_two_files_neither_is_replaced_if_the_other_cannot_be(made):
+    folder, _ = made
+    out = folder / "z.stablehlo"
+    out.write_bytes(b"as it was")
+    (folder / "z.stablehlo.json").mkdir()
+    loaded = load_pretrained(folder / "tiny.safetensors")
+    with pytest.raises(UserError, match=r"z\.stablehlo\.json cannot be written"):
+        write_stablehlo(out, loaded, loaded.preprocessing, NAMES, ("cpu",))
+    assert out.read_bytes() == b"as it was"
+    out.unlink()
+    out.mkdir()
+    (folder / "z.stablehlo.json").rmdir()
+    with pytest.raises(UserError, match=r"z\.stablehlo cannot be written"):
+        write_stablehlo(out, loaded, loaded.preprocessing, NAMES, ("cpu",))
+    assert not (folder / "z.stablehlo.json").exists()

@@ -47,7 +47,9 @@ def test_pooled_features_and_those_of_a_stage(folder):
     [
         ("out.csv", [], "must end with .npz or .safetensors"),
         ("out.npz", ["--stage", "3"], "pooled or a number from 1 to 2"),
+        ("out.npz", ["--stage", "9" * 5000], "pooled or a number from 1 to 2"),
         ("out.npz", ["--maps"], "pooled features have no maps"),
+        ("missing/out.npz", ["--stage", "0"], "cannot be written (No such file or directory): choose another --out"),
     ],
 )
 def test_bad_input_writes_nothing(folder, capsys, out, arguments, said):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nfnet.command import main
-from nfnet.plot import SCALES, draw, find_logs, labels_of
+from nfnet.plot import SCALES, draw, find_logs, labels_of, save
 from nfnet.training.run_log import Header, Metrics, RunLogWriter, read_run_log
 
 HEADER = Header({}, "code", {}, "cpu", 1, 1, 0, 10, 10, 50, 40)
@@ -24,6 +24,22 @@ def write_run(folder: Path, lines=LINES) -> Path:
         for line in lines:
             log.metrics(line)
     return folder
+
+
+def test_any_name_is_drawn_as_it_is(tmp_path):
+    """Not as a formula, which may be a damaged one; nor left out, as Matplotlib does with a leading underscore."""
+    log = read_run_log(write_run(tmp_path / "run") / "log.jsonl")
+    figure = draw({r"$\frac{a$": log, "_begun": log})
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [r"\$\frac{a\$", " _begun"]
+    save(figure, tmp_path / "names.png")
+
+
+def test_long_names_do_not_stand_for_one_another(tmp_path):
+    long = [tmp_path / ("x" * 100 + middle + "y" * 100) / "log.jsonl" for middle in "aab"]
+    first, again, other = labels_of(long)
+    assert first == again
+    assert first != other
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from support.fixtures import quick_compilation as quick_compilation
 from support.small_weights import NAMES, logits_of, write_pictures, write_tiny
 
 from nfnet import predict
+from nfnet.weights.files import read_metadata, write_safetensors
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,18 @@ def test_plain_text_names_a_file_and_its_classes(made, capsys, tmp_path):
     assert all(line.split()[0].endswith("%") and line.split()[1] in ("eins", "zwei", "drei") for line in lines)
 
 
+def test_outputs_that_are_not_finite_are_no_prediction(made, capsys):
+    """Weights may be finite and their sums not; the first class would win."""
+    folder, _, params = made
+    arrays = {f"{module}/{key}": np.asarray(value) for module, group in params.items() for key, value in group.items()}
+    arrays["NFNet/~/final_conv/bias"] = np.full_like(arrays["NFNet/~/final_conv/bias"], 1e38)
+    write_safetensors(folder / "large.safetensors", arrays, read_metadata(folder / "tiny.safetensors"))
+    code, out, err = run(capsys, folder / "pictures", "--weights", folder / "large.safetensors", "--json")
+    assert (code, out) == (2, "")
+    assert "large.safetensors of this package" in err
+    assert "outputs are not finite" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -67,6 +80,7 @@ def test_plain_text_names_a_file_and_its_classes(made, capsys, tmp_path):
         (["nothing*.png"], "nothing fits the pattern"),
         (["pictures/a.png", "--size", "1"], "too small for this network"),
         (["pictures/a.png", "--size", "32", "--resize", "16"], "less than the 32 px"),
+        (["pictures/a.png", "--size", "16384"], "resized to 16388 px, more than the 4096 that are computed"),
         (["pictures/a.png", "--classes", "pictures/notes.txt"], "has 1 names for 3 classes"),
     ],
 )

@@ -55,6 +55,34 @@ def test_folders_patterns_and_files_are_found_once(tmp_path):
         find_images([str(tmp_path / "empty")])
 
 
+def test_names_found_by_a_pattern_are_names_alone(tmp_path, monkeypatch):
+    """Not home folders, nor addresses; what a user gives is."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("~draft.png", "s3:/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert [str(path) for path in find_images(["*.png", "s*/*.png"])] == ["~draft.png", "s3:/a.png"]
+    with pytest.raises(UserError, match="no such home folder"):
+        find_images(["~nobody-of-that-name/a.png"])
+    with pytest.raises(UserError, match="https:// is not read"):
+        find_images(["https://example.org/cat.png"])
+
+
+def test_a_strip_is_refused_rather_than_made_enormous(tmp_path):
+    Image.new("RGB", (65000, 1)).save(tmp_path / "strip.png")
+    centre = Preprocessing(size=256, mean=MEAN, std=STD, mode="center", margin=0)
+    (found,) = batches([tmp_path / "strip.png"], centre, 1)
+    assert found.places == []
+    assert "strip.png cannot be used: its 65000 x 1 pixels would be resized to 16640000 x 256" in found.errors[0]
+    assert read_image(tmp_path / "strip.png", RELEASED).shape == (48, 48, 3)
+
+
+def test_a_share_that_makes_images_enormous_is_refused():
+    for share in (1e-9, 5e-324):
+        with pytest.raises(UserError, match=r"preprocessing\.crop_share is"):
+            Preprocessing(size=32, mean=MEAN, std=STD, crop_share=share)
+
+
 def test_batches_keep_order_and_tell_what_is_unreadable(tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(5)]
     for number, path in enumerate(paths):

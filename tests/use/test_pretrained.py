@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -269,9 +270,12 @@ def test_metadata_say_what_shapes_do_not(tmp_path: Path) -> None:
         {"config": {"colour": "red"}},
         {"config": []},
         {"options": {"head": "none"}},
+        {"options": {"head": "gap"}},
         {"options": {"__class__": "gap"}},
         {"origin": "\x1b[31m"},
         {"class_names": [1, 2]},
+        {"class_names": "0123456789"},
+        {"preprocessing": {"size": 32, "mean": [0, 0, 0], "std": [1, 1, 1], "crop_share": 5e-324}},
         {"preprocessing": {"size": -1}},
         {"variant": ["F0"], "options": 3},
     ],
@@ -281,6 +285,33 @@ def test_metadata_that_make_no_sense_are_one_sentence(changes: dict[str, Any], t
     with pytest.raises(UserError, match="make no sense") as caught:
         nfnet.load(tmp_path / "own.safetensors")
     assert str(caught.value).isprintable()
+
+
+def test_names_that_are_not_as_many_as_logits_are_refused(run: Path, tmp_path: Path) -> None:
+    """Rather than dropped without a word, after which folders would be matched with logits by their order."""
+    write_safetensors(tmp_path / "own.safetensors", flat(micro()), told(class_names=["cat", "dog"]))
+    with pytest.raises(UserError, match=r"own\.safetensors names 2 classes for 10 logits: convert"):
+        nfnet.load(tmp_path / "own.safetensors")
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    names = (copy / "classes.txt").read_text()
+    (copy / "classes.txt").write_bytes(names.replace("\n", "\r\n").encode())
+    assert load_pretrained(copy).class_names == tuple("0123456789")
+    (copy / "classes.txt").write_text("cat\ndog\n")
+    with pytest.raises(UserError, match=r"classes\.txt names 2 classes for 10 logits: restore"):
+        nfnet.load(copy)
+
+
+def test_what_is_wrong_with_an_array_is_told_as_such(tmp_path: Path) -> None:
+    safetensors.numpy.save_file({"NFNet/~/linear/w": np.zeros(3, np.int32)}, tmp_path / "whole.safetensors")
+    with pytest.raises(UserError, match=r"^whole\.safetensors: NFNet/~/linear/w is of type I32"):
+        nfnet.load(tmp_path / "whole.safetensors")
+
+
+def test_a_classifier_of_no_classes_is_refused(tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "own.safetensors", flat(micro()), told())
+    with pytest.raises(UserError, match="num_classes is 0"):
+        nfnet.load(tmp_path / "own.safetensors", num_classes=0)
 
 
 def test_other_programs_metadata_are_left_alone(tmp_path: Path) -> None:
