@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nfnet.errors import UserError, printable
+from nfnet.training.class_names import LONGEST
 
 if TYPE_CHECKING:
     from nfnet.weights.pretrained import Pretrained
@@ -75,6 +76,8 @@ def label_map(
     Raises:
         UserError: If none of these is possible.
     """
+    # A run lists its classes escaped, one a line.
+    folders = [folder if folder in names else printable(folder, LONGEST) for folder in folders]
     if listed and (unknown := next((folder for folder in folders if folder not in names), None)):
         raise UserError(f"--classes lacks the class folder {printable(unknown)} of the data: add it.")
     keys = [("class names of the weights", list(names))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nfnet.errors import UserError
-from nfnet.files import replacing
+from nfnet.files import replacing, require_replaceable
 from nfnet.inference.fold import ROOT, Params
 from nfnet.models.nfnet import BlockConfig, NFNetConfig
 
@@ -126,7 +128,15 @@ def save(model: Any, path: Path) -> None:
     import onnx
 
     if sum(len(weight.raw_data) for weight in model.graph.initializer) > _LARGEST:
-        onnx.save(model, str(path), save_as_external_data=True, location=f"{path.name}.data")
+        # In a folder beside them first: onnx replaces no file of weights, and may stop between the two.
+        data = path.with_name(f"{path.name}.data")
+        for one in (path, data):
+            require_replaceable(one)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+            made = Path(folder) / path.name
+            onnx.save(model, str(made), save_as_external_data=True, location=data.name)
+            os.replace(made.with_name(data.name), data)
+            os.replace(made, path)
         return
     with replacing(path) as file:
         file.write(model.SerializeToString())

@@ -9,6 +9,7 @@ from nfnet.errors import UserError, printable
 from nfnet.files import read_text_file, replacing
 
 CLASSES = "classes.txt"  # in the folder of a run
+LONGEST = 4096  # characters of a name there
 
 
 def write_class_names(workdir: Path, names: Sequence[str]) -> None:
@@ -19,7 +20,7 @@ def write_class_names(workdir: Path, names: Sequence[str]) -> None:
     """
     with replacing(workdir / CLASSES, "pass another --workdir") as file:
         # The line end of a folder's name would shift all that follow.
-        file.write("".join(f"{printable(name, 4096)}\n" for name in names).encode())
+        file.write("".join(f"{printable(name, LONGEST)}\n" for name in names).encode())
 
 
 def read_class_names(workdir: Path) -> tuple[str, ...] | None:
@@ -36,3 +37,9 @@ def read_class_names(workdir: Path) -> tuple[str, ...] | None:
     if not all(names):
         raise UserError(f"{printable(path)} has an empty line: it lists the name of one class a line.")
     return names
+
+
+def run_folder(path: Path) -> Path:
+    """Returns the folder of the run that a path, of it or of one of its checkpoints, belongs to."""
+    path = path.absolute()
+    return next((one.parent for one in (path, path.parent) if one.name in ("checkpoints", "best")), path)

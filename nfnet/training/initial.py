@@ -10,9 +10,11 @@ from typing import Any
 
 import jax
 
+from nfnet.data.source import Source
 from nfnet.errors import UserError, printable
 from nfnet.models.families import FAMILIES
 from nfnet.training.checkpoint import REMEDY, load_parameters
+from nfnet.training.class_names import CLASSES, LONGEST, read_class_names, run_folder
 from nfnet.training.config import RunConfig
 from nfnet.training.evaluation import Evaluation, evaluate
 from nfnet.training.network import make_network, network_shape, parameter_shapes
@@ -36,12 +38,14 @@ class Initial:
         description: for messages.
         origin: whose they are.
         made: settings that they were trained with, by group, as far as they are known.
+        class_names: one a logit, if the run keeps them.
     """
 
     params: Params
     description: str
     origin: Origin = OURS
     made: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    class_names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def read_initial(path: Path, *, average: bool = True, best: bool = False, allow_
     which = "moving average" if loaded.averaged else "parameters"
     description = f"{loaded.folder} ({which} after {loaded.meta['step']} steps)"
     made = build(_Made, loaded.meta, str(loaded.folder), REMEDY).config
-    return Initial(loaded.params, description, _of_run(made), made)
+    return Initial(loaded.params, description, _of_run(made), made, read_class_names(run_folder(path)))
 
 
 def _of_run(made: Mapping[str, Mapping[str, Any]]) -> Origin:
@@ -126,6 +130,23 @@ def adopt(loaded: Initial, config: RunConfig, keep: Collection[str] = ()) -> Run
     return replace(config, model=replace(config.model, shape={**shape, **other}))
 
 
+def _check_names(loaded: Initial, held_out: Source) -> None:
+    """Raises UserError if a class of the data has another logit: by the order of the folders, one more moves many."""
+    ours, theirs = loaded.class_names, tuple(printable(name, LONGEST) for name in held_out.class_names)
+    if ours is None or ours == theirs or not set(ours) & set(theirs):  # names in another language may mean the same
+        return
+    unknown = next((name for name in theirs if name not in ours), None)
+    if unknown is None:
+        raise UserError(
+            f"{loaded.description} has the classes of {printable(held_out.name)} in another order: name its list, "
+            f"{CLASSES} of the run, with --config.data.classes."
+        )
+    raise UserError(
+        f"{printable(held_out.name)} has the class {printable(unknown)}, which {loaded.description} was not trained "
+        "on: rename or remove it."
+    )
+
+
 def evaluate_checkpoint(loaded: Initial, config: RunConfig) -> Evaluation:
     """Evaluates parameters on the held-out split of a configuration.
 
@@ -136,6 +157,7 @@ def evaluate_checkpoint(loaded: Initial, config: RunConfig) -> Evaluation:
     data = config.data
     held_out = open_held_out(data, config.model.num_classes)
     config = with_classes(config, held_out)
+    _check_names(loaded, held_out)
     network = make_network(config.model)
     fitted = fit(loaded.params, parameter_shapes(network, data.evaluation_size))
     if fitted.problem:

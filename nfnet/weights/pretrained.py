@@ -266,7 +266,7 @@ def read_pretrained(
 
 def _of_run(found: Found, config: Config | None, *, average: bool, best: bool) -> Weights:
     """Reads a run's parameters, its settings and the names of its classes."""
-    from nfnet.training.class_names import CLASSES, read_class_names
+    from nfnet.training.class_names import CLASSES, read_class_names, run_folder
     from nfnet.training.config import DataConfig, ModelConfig, from_mapping
     from nfnet.training.initial import read_initial
     from nfnet.training.network import network_shape
@@ -277,8 +277,7 @@ def _of_run(found: Found, config: Config | None, *, average: bool, best: bool) -
     inferred = infer(loaded.params, loaded.description, full)
     named = network_shape(dataclasses.replace(model, shape={}))
     data = from_mapping(DataConfig, {**loaded.made.get("data", {}), "path": "", "classes": ""}, "data of the run")
-    path = found.path.absolute()
-    folder = next((one.parent for one in (path, path.parent) if one.name in ("checkpoints", "best")), path)
+    folder = run_folder(found.path)
     return Weights(
         loaded.params,
         inferred.family,

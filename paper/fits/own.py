@@ -214,7 +214,12 @@ def read_seconds(path: Path) -> dict[str, float]:
         UserError: If the file cannot be read, or a cell is no number above zero.
     """
     name = printable(path)
-    rows = list(csv.DictReader(io.StringIO(read_text_file(path, _LARGEST))))
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text_file(path, _LARGEST))))
+    except csv.Error as error:
+        raise UserError(
+            f"{name} is no CSV ({printable(error)}): separate cells by commas, models by line ends."
+        ) from None
     if not rows or not {"model", "core_seconds_per_1000_images"} <= rows[0].keys():
         raise UserError(
             f"{name} has no rows with the columns model and core_seconds_per_1000_images: see "
@@ -228,6 +233,8 @@ def read_seconds(path: Path) -> dict[str, float]:
             seconds = math.nan
         if not (math.isfinite(seconds) and seconds > 0):
             raise UserError(f"{name}: core_seconds_per_1000_images of {printable(row['model'], 40)} is no time.")
+        if row["model"] in found:
+            raise UserError(f"{name} has the model {printable(row['model'], 40)} twice: keep one.")
         found[row["model"]] = seconds
     return found
 

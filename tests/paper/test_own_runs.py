@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from support.simulated import grid_of
 
+from nfnet.errors import UserError
 from nfnet.training.run_log import Header, Metrics, RunLogWriter
 from paper import fit
 from paper.fits.analysis import Analysis
-from paper.fits.own import analyse, read_csv, read_study
+from paper.fits.own import analyse, read_csv, read_seconds, read_study
 
 # Besiroglu et al. 2024, "Chinchilla Scaling: A replication attempt", table 1; and Hoffmann et al. 2022, section D.2.
 BESIROGLU = {"irreducible": 1.82, "size_coefficient": 482.0, "data_coefficient": 2085.0}
@@ -157,6 +158,22 @@ def test_bad_input_is_refused_in_one_sentence(tmp_path, capsys, text, sentence):
     assert sentence in said.err
     assert "\x1b" not in said.err
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ("F0,1\nF0,2\n", "has the model F0 twice"),
+        ("F0,nan\n", "of F0 is no time"),
+        (f"F0,{'1' * 200_000}\n", "is no CSV"),
+        ("", "has no rows"),
+    ],
+)
+def test_bad_seconds_of_models_are_refused(tmp_path, rows, sentence):
+    path = tmp_path / "speeds.csv"
+    path.write_text(f"model,core_seconds_per_1000_images\n{rows}")
+    with pytest.raises(UserError, match=sentence):
+        read_seconds(path)
 
 
 @pytest.mark.parametrize(

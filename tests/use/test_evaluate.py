@@ -74,6 +74,7 @@ def test_folders_are_matched_by_name_by_number_or_by_order():
         UserError, match="class folder dgo is none of the class names of the weights, though others are"
     ):
         label_map(["bird", "cat", "dgo"], Weights(3), ["bird", "cat", "dog"])
+    assert label_map(["a\nb", "c"], Weights(2), ["c", "a\\nb"]) == ([1, 0], "class names of the weights")
     with pytest.raises(UserError, match="two logits are of the class crane"):  # a bird, and a machine
         label_map(["crane"], imagenet, names)
     with pytest.raises(UserError, match="--classes lacks the class folder y"):

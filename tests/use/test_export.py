@@ -12,7 +12,7 @@ from support.networks import TINY
 from support.small_weights import NAMES, PREPROCESSING, tiny, write_tiny
 
 from nfnet import UserError, export
-from nfnet.inference import fold
+from nfnet.inference import fold, onnx_graph
 from nfnet.inference.export import write_stablehlo
 from nfnet.weights.pretrained import load_pretrained
 
@@ -69,6 +69,26 @@ def test_onnx_of_other_activations_and_odd_sides(side, activation, floor):
     theirs = network.apply(params, None, jnp.asarray(images), False)["logits"]
     (ours,) = ReferenceEvaluator(model).run(None, {"images": images.transpose(0, 3, 1, 2)})
     np.testing.assert_allclose(ours, theirs, atol=5e-5)
+
+
+def test_weights_in_a_file_of_their_own_are_replaced_too(made, monkeypatch):
+    """As those of over 2 GB are."""
+    onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    folder, _ = made
+    monkeypatch.setattr(onnx_graph, "_LARGEST", 100)
+    given = ["--weights", str(folder / "tiny.safetensors"), str(folder / "two.onnx")]
+    sizes = set()
+    for _ in range(2):
+        assert export.main(given) == 0
+        assert sorted(path.name for path in folder.iterdir() if "two" in path.name) == ["two.onnx", "two.onnx.data"]
+        sizes.add((folder / "two.onnx.data").stat().st_size)
+    assert len(sizes) == 1
+    onnx.checker.check_model(str(folder / "two.onnx"))
+    (folder / "two.onnx.data").unlink()
+    (folder / "two.onnx.data").mkdir()
+    before = (folder / "two.onnx").read_bytes()
+    assert export.main(given) == 2
+    assert (folder / "two.onnx").read_bytes() == before
 
 
 def test_bad_input_writes_nothing(made, capsys):

@@ -20,7 +20,7 @@ from nfnet.training.checkpoint import load_parameters
 from nfnet.training.class_names import read_class_names, write_class_names
 from nfnet.training.config import DataConfig, ModelConfig, from_mapping
 from nfnet.training.config_file import load_config, overridden_settings
-from nfnet.training.initial import adopt, read_initial
+from nfnet.training.initial import Initial, adopt, evaluate_checkpoint, read_initial
 from nfnet.training.network import network_shape
 from nfnet.training.run_log import read_run_log
 from nfnet.training.splits import open_held_out, open_splits
@@ -95,6 +95,17 @@ def test_the_configuration_opens_both_splits(tmp_path):
     assert open_held_out(config.data, 0).identity == held_out.identity
     with pytest.raises(UserError, match="has 2 classes but the model has 3"):
         open_splits(config.data, 3)
+
+
+def test_classes_that_a_run_does_not_have_are_not_evaluated_by_their_order(tmp_path):
+    touch(tmp_path, cat=10, dog=10, zebra=10)
+    config = load_config("image_folder", [f"--config.data.path={tmp_path}"])
+    loaded = Initial({}, "the run", class_names=("bird", "cat", "dog"))
+    with pytest.raises(UserError, match="has the class zebra, which the run was not trained on"):
+        evaluate_checkpoint(loaded, config)
+    loaded = Initial({}, "the run", class_names=("zebra", "cat", "dog"))
+    with pytest.raises(UserError, match="in another order: name its list"):
+        evaluate_checkpoint(loaded, config)
 
 
 def one_class(folder):
