@@ -131,8 +131,10 @@ def reporting(run: Run, step: int, *, resumed: bool, visible: bool) -> Iterator[
         wanted = run.config.training.tensorboard and primary
         events = stack.enter_context(_tensorboard(run.workdir / "tensorboard", wanted))
         show = stack.enter_context(make_progress(run.schedule.steps, step, visible=visible and primary))
+        model = run.config.model
+        network = f"{model.family} of a shape of its own" if model.shape else model.variant
         show.message(
-            f"{run.config.model.variant}: {header.parameters:,} parameters, {run.macs / 1e9:.3g} GMACs an image; "
+            f"{network}: {header.parameters:,} parameters, {run.macs / 1e9:.3g} GMACs an image; "
             f"{run.schedule.steps} steps on {header.devices} x {header.device}"
             + (f", resumed at step {step}" if resumed else "")
         )
