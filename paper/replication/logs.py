@@ -32,6 +32,7 @@ COLUMNS = (
     "macs", "examples", "flops", "core_hours", "code", "device", "log",
 )  # fmt: skip
 """Columns of `Replication.runs`: loss in nats, infinite where a run diverged; top1 a share; core_hours from speeds."""
+NUMBERS = ("epochs", "learning_rate", "loss", "top1", "flops", "core_hours")  # also where there is no row
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Replication:
             for path in sorted(top.rglob(LOG))
             if (row := _row(path, top, stage, family, seconds))
         ]
-        return cls(folder, pd.DataFrame(rows, columns=list(COLUMNS)), seconds)
+        runs = pd.DataFrame(rows, columns=list(COLUMNS))
+        return cls(folder, runs.astype({name: float for name in NUMBERS}), seconds)
 
     def of(self, stage: str, family: str) -> pd.DataFrame:
         """The runs of a stage, one of ``study``, ``seeds``, ``fine-tuning`` and ``grids``."""
