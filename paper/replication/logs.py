@@ -67,7 +67,7 @@ class Replication:
             if (row := _row(path, top, stage, family, seconds))
         ]
         runs = pd.DataFrame(rows, columns=list(COLUMNS))
-        return cls(folder, runs.astype({name: float for name in NUMBERS}), seconds)
+        return cls(folder, runs.astype(dict.fromkeys(NUMBERS, float)), seconds)
 
     def of(self, stage: str, family: str) -> pd.DataFrame:
         """The runs of a stage, one of ``study``, ``seeds``, ``fine-tuning`` and ``grids``."""
