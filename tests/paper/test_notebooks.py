@@ -81,7 +81,7 @@ def test_a_story_that_opens_without_the_package_says_how_to_get_it(story, monkey
     source = next(source for kind, source, _ in cells_of(story) if kind == "code")
     assert source.startswith("%matplotlib inline\ntry:\n    from figures.notebook import ")
     monkeypatch.setitem(sys.modules, "figures.notebook", None)  # as if there were none
-    with pytest.raises(ModuleNotFoundError, match=r"needs its repository: `%pip install .*run this cell again\.$"):
+    with pytest.raises(ModuleNotFoundError, match=r"needs its repository: .*`%pip install .*run this cell again\.$"):
         exec(source.removeprefix("%matplotlib inline\n"), {})
 
 
