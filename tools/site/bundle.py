@@ -1,0 +1,12 @@
+"""Vega, Vega-Lite and Vega-Embed in one file, so that the charts need no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def write_bundle(static: Path) -> None:
+    """Writes ``vega.js``, which the wheel of vl-convert carries, into ``static``."""
+    import vl_convert
+
+    (static / "vega.js").write_text(vl_convert.javascript_bundle(), encoding="utf-8")
