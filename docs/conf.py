@@ -26,14 +26,21 @@ nb_execution_mode = "off"  # the stored outputs are the ones that the tests comp
 nb_mime_priority_overrides = [("html", "text/markdown", 0)]
 myst_enable_extensions = ["deflist", "dollarmath", "html_image"]
 myst_heading_anchors = 4
-suppress_warnings = ["myst.header", "mystnb.unknown_mime_type"]  # headings of notebooks may jump; widgets have no page
+suppress_warnings = [
+    "myst.header",  # headings of notebooks may jump
+    "mystnb.unknown_mime_type",  # widgets have no page
+    "ref.python",  # two modules may each have a type of the same name
+]
 
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 # Other projects' names have no page here, and their inventories would need the network.
-nitpick_ignore_regex = [("py:.*", r".*")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!(nfnet|paper|figures)\.).*"),
+    ("py:class", r"(nfnet|paper)\..*\.(Tree|T|R|Record|SmoothFit)"),  # type variables and aliases, which have no entry
+]
 
 html_theme = "sphinx_book_theme"
 html_static_path = [os.environ.get("NFNET_SITE_STATIC", str(ROOT / "build" / "site-source" / "_static"))]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from paper.claims import load_claims
 from paper.keeping.memory import remembering
 from paper.study import Study
@@ -172,9 +173,7 @@ def test_accessible(browser: Any, site: Path, page: str, width: int) -> None:
     found = browser.execute_async_script(
         "const done = arguments[arguments.length - 1]; axe.run().then((r) => done(r.violations))"
     )
-    serious = [
-        (one["id"], one["nodes"][0]["html"][:150]) for one in found if one["impact"] in ("serious", "critical")
-    ]
+    serious = [(one["id"], one["nodes"][0]["html"][:150]) for one in found if one["impact"] in ("serious", "critical")]
     assert serious == []
     # The page itself never scrolls sideways.
     assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth + 1")

@@ -1,6 +1,7 @@
 """What the pages are written from, without building them."""
 
 import pytest
+
 from figures.registry import FIGURES
 from paper.claims import load_claims
 from paper.study import Study

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,13 +28,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    from sphinx.cmd.build import build_main
-
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # autodoc imports the networks; it needs no accelerator
-    return build_main(
-        ["-W", "--keep-going", "-n", "-q", "-E", "-j", str(arguments.jobs), "-c", str(ROOT / "docs"), "-b", "html"]
-        + ["-d", str(arguments.out.with_name(f"{arguments.out.name}-doctrees")), str(source), str(arguments.out)]
-    )
+    shutil.rmtree(arguments.out, ignore_errors=True)  # a page that is gone would stay
+    doctrees = arguments.out.with_name(f"{arguments.out.name}-doctrees")
+    options = [
+        "-W",
+        "--keep-going",
+        "-n",
+        "-q",
+        "-E",
+        "-j",
+        str(arguments.jobs),
+        "-b",
+        "html",
+        "-c",
+        str(ROOT / "docs"),
+    ]
+    # A process of its own: Sphinx forks, which must not follow JAX's threads.
+    command = [sys.executable, "-m", "sphinx", *options, "-d", str(doctrees), str(source), str(arguments.out)]
+    environment = {"JAX_PLATFORMS": "cpu", **os.environ, "NFNET_SITE_STATIC": str(source / "_static")}
+    return subprocess.run(command, env=environment, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 from tools.site.pages import toctree, write
 
 PACKAGES = ("nfnet", "paper")
-LEFT_OUT = ("nfnet.configs", "nfnet.studies", "paper.replication.studies")
+LEFT_OUT = ("nfnet.configs", "paper.replication.studies")
 """Configurations, which have pages of their own."""
 
 
@@ -39,6 +39,8 @@ def write_pages(source: Path) -> None:
 
 def _auto(module: str, *, members: bool) -> str:
     options = "\n:members:\n:member-order: bysource" if members else ""
-    return f"````{{eval-rst}}\n.. automodule:: {module}\n" + "".join(
-        f"   {line}\n" for line in options.splitlines() if line
-    ) + "````"
+    return (
+        f"````{{eval-rst}}\n.. automodule:: {module}\n"
+        + "".join(f"   {line}\n" for line in options.splitlines() if line)
+        + "````"
+    )

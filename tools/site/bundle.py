@@ -9,4 +9,5 @@ def write_bundle(static: Path) -> None:
     """Writes ``vega.js``, which the wheel of vl-convert carries, into ``static``."""
     import vl_convert
 
-    (static / "vega.js").write_text(vl_convert.javascript_bundle(), encoding="utf-8")
+    # Its names are short ones, such as `n`, and must not become those of every script of the page.
+    (static / "vega.js").write_text(f"(() => {{{vl_convert.javascript_bundle(None)}}})();\n", encoding="utf-8")

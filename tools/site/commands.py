@@ -35,7 +35,7 @@ def write_pages(source: Path) -> None:
         write(folder / f"{name}.md", f"# nfnet {name}\n\nTo {command.summary}.\n\n```text\n{text}\n```")
         names.append(name)
     for module, summary in MODULES.items():
-        where = f"{module}.__main__" if (importlib.import_module(module).__spec__ or None) and _is_package(module) else module
+        where = f"{module}.__main__" if _is_package(module) else module
         text = help_of(lambda where=where: importlib.import_module(where).main(["--help"]))  # type: ignore[misc]
         write(folder / f"{module}.md", f"# python -m {module}\n\nTo {summary}.\n\n```text\n{text}\n```")
         names.append(module)

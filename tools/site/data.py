@@ -85,7 +85,13 @@ def _uncertainty(field: Mapping[str, Any]) -> str:
 
 def _part(part: Mapping[str, Any]) -> str:
     """One range of values with its half-width."""
-    width = f"{part['absolute']:g}" if "absolute" in part else f"{part['relative']:.3g} of the value"
+    if "absolute" in part:
+        width = f"{part['absolute']:g}"
+    elif "relative" in part:
+        width = f"{part['relative']:.3g} of the value"
+    else:
+        width = ", ".join(f"{name}: {value}" for name, value in part.items())
+        return escaped(width)
     ends = [f"from {part['from']:g}"] if "from" in part else []
     ends += [f"below {part['below']:g}"] if "below" in part else []
     return f"{width} ({' '.join(ends)})" if ends else width

@@ -31,7 +31,8 @@ def write_pages(source: Path, checked: Sequence[Checked]) -> None:
 
     by_id = {item.claim.id: item for item in checked}
     answers = [
-        f"**{escaped(item.claim.statement)}** {str(item.outcome.verdict).capitalize()}: {escaped(item.outcome.evidence)}"
+        f"**{escaped(item.claim.statement)}** {str(item.outcome.verdict).capitalize()}: "
+        f"{escaped(item.outcome.evidence)}"
         f" {'*' + escaped(item.caveat) + '*' if item.caveat else ''} "
         f"[The claim](claims/{item.claim.id}.md)"
         for item in (by_id[name] for name in ANSWER)
@@ -40,8 +41,8 @@ def write_pages(source: Path, checked: Sequence[Checked]) -> None:
     goto = [f"- [{title}]({name}.md): {words}." for title, (name, words) in SECTIONS.items()]
     text = [
         "# ConvNets Match Vision Transformers at Scale",
-        "The companion of [the paper](https://arxiv.org/abs/2310.16764) of Smith, Brock, Berrada and De: do NFNets match "
-        "Vision Transformers of equal compute? Every number here is computed from what was published.",
+        "The companion of [the paper](https://arxiv.org/abs/2310.16764) of Smith, Brock, Berrada and De: do NFNets "
+        "match Vision Transformers of equal compute? Every number here is computed from what was published.",
         *answers,
         "[![Error of NFNets and of every Vision Transformer against compute](_figures/nfnet_vs_vit.svg)]"
         "(figures/nfnet_vs_vit.md)",

@@ -30,8 +30,8 @@ def write_pages(source: Path) -> None:
         write(source / "guides" / f"{name}.md", text)
         title = re.search(r"^# (.+)$", text, re.MULTILINE)
         listed.append(f"- [{title[1] if title else name}]({name}.md): {words}")
-    text = ["# How to", "\n".join(listed), toctree(list(GUIDES))]
-    write(source / "guides" / "index.md", "\n\n".join(text))
+    parts = ["# How to", "\n".join(listed), toctree(list(GUIDES))]
+    write(source / "guides" / "index.md", "\n\n".join(parts))
 
 
 def _linked(text: str, folder: Path, places: Mapping[Path, str]) -> str:

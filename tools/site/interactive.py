@@ -44,8 +44,8 @@ _MATCHED = """# Who leads at matched compute
 
 The best NFNet against the best Vision Transformer within each budget, on ImageNet. Vision Transformers were trained on
 TPU-v3; what an hour there is worth on TPU-v4 is known within an interval, which the slider runs through. The
-[claim](../claims/nfnets-lead-sweep.md) has the verdict, [the notebook](../notebooks/05_vit_at_matched_compute.ipynb) the
-argument."""
+[claim](../claims/nfnets-lead-sweep.md) has the verdict, [the notebook](../notebooks/05_vit_at_matched_compute.ipynb)
+the argument."""
 
 _OPTIMUM = """# Size and epochs for a budget
 
@@ -78,7 +78,8 @@ def _checkbox(name: str, label: str, *, checked: bool, value: str = "1") -> str:
 def _curves_controls() -> str:
     models = "".join(_checkbox("model", model, checked=True, value=model) for model in MODELS)
     laws = "".join(
-        _checkbox("law", law, checked=law == "power law", value=law) for law in ("power law", "with an irreducible term")
+        _checkbox("law", law, checked=law == "power law", value=law)
+        for law in ("power law", "with an irreducible term")
     )
     return f"""<label>Quantity <select name="quantity"><option value="loss">held-out loss</option>
 <option value="error">ImageNet error</option></select></label>
