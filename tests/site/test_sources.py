@@ -29,7 +29,7 @@ def test_text_is_shown_as_it_is() -> None:
     assert pages.escaped("a_b *c* <d>\n[e]") == r"a\_b \*c\* \<d\> \[e\]"
 
 
-@pytest.mark.parametrize(("position", "conversion"), zip((-1.0, 0.0, 1.0), CONVERSIONS, strict=True))
+@pytest.mark.parametrize(("position", "conversion"), list(zip((-1.0, 0.0, 1.0), CONVERSIONS, strict=True)))
 def test_matched_compute_is_the_analysis_at_the_ends_and_the_middle(
     study: Study, position: float, conversion: str
 ) -> None:
