@@ -48,7 +48,7 @@
         { field: "source", title: "Source" },
       ];
       const x = axis("hours", "TPU-v4 core hours", LOG_X, "~s");
-      const y = axis("value", data.title, { type: "log", zero: false, nice: false });
+      const y = axis("value", data.title, { type: "log", nice: false });
       return {
         description: `${data.title} against compute`,
         layer: [
@@ -108,7 +108,7 @@
         { hours: row.hours, error: row.vit, family: "ViT" },
       ]);
       const x = axis("hours", "TPU-v4 core hours", LOG_X, "~s");
-      const y = axis("error", "ImageNet top-1 error (%)", { type: "log", zero: false, nice: false });
+      const y = axis("error", "ImageNet top-1 error (%)", { type: "log", nice: false });
       const color = {
         field: "family",
         type: "nominal",
@@ -127,7 +127,15 @@
               y,
               color,
               shape: { field: "family", type: "nominal", title: "Family" },
-              tooltip: ["family", "model", { field: "hours", format: ",.0f" }, "error", "resolution", "pretrain_dataset", "source"],
+              tooltip: [
+                { field: "family", title: "Family" },
+                { field: "model", title: "Model" },
+                { field: "hours", title: "TPU-v4 core hours", format: ",.0f" },
+                { field: "error", title: "Error (%)" },
+                { field: "resolution", title: "Resolution (px)" },
+                { field: "pretrain_dataset", title: "Pre-trained on" },
+                { field: "source", title: "Source" },
+              ],
             },
           },
         ],
