@@ -48,6 +48,7 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
+    "navbar_persistent": [],  # the sidebar and the article have a search already
     "use_download_button": False,
     "use_fullscreen_button": False,
     "show_navbar_depth": 1,
