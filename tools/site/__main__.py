@@ -46,7 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A process of its own: Sphinx forks, which must not follow JAX's threads.
     command = [sys.executable, "-m", "sphinx", *options, "-d", str(doctrees), str(source), str(arguments.out)]
     environment = {"JAX_PLATFORMS": "cpu", **os.environ, "NFNET_SITE_STATIC": str(source / "_static")}
-    return subprocess.run(command, env=environment, check=False).returncode
+    code = subprocess.run(command, env=environment, check=False).returncode
+    for unused in (arguments.out / "_static").rglob("*"):
+        if unused.suffix == ".map" or unused.name.endswith("webpack-macros.html"):
+            unused.unlink()  # what helps to debug the theme, and its templates
+    return code
 
 
 if __name__ == "__main__":

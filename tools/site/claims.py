@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tools.site.links import claims_of_figures
 from tools.site.notebooks import title_of
-from tools.site.pages import ROOT, escaped, toctree, within, write
+from tools.site.pages import ROOT, escaped, within, write
 
 if TYPE_CHECKING:
     from paper.claims import Checked
@@ -26,14 +26,13 @@ def write_pages(source: Path, checked: Sequence[Checked]) -> None:
         for name in ids:
             shown.setdefault(name, []).append(figure)
     cells = _cells()
-    rows, names = [], []
+    rows = []
     for title, items in grouped(checked).items():
         for item in items:
-            names.append(item.claim.id)
             rows.append(_row(item, title))
             page = _page(item, title, shown.get(item.claim.id, []), cells.get(item.claim.id))
             write(source / "claims" / f"{item.claim.id}.md", page)
-    write(source / "claims" / "index.md", "\n\n".join([_INTRODUCTION, _table(rows, checked), toctree(names)]))
+    write(source / "claims" / "index.md", "\n\n".join([_INTRODUCTION, _table(rows, checked)]))
 
 
 _INTRODUCTION = """# Claims
@@ -86,7 +85,9 @@ def _page(item: Checked, title: str, figures: Sequence[str], cell: tuple[str, st
     module, _, function = claim.check.partition(".")
     check = getattr(import_module(f"paper.checks.{module}"), function)
     lines = [
+        "---\norphan: true\n---",  # the table leads here; a list of all in every page's margin would be most of the site
         f"# {claim.id}",
+        "[All claims](index.md)",
         f"{escaped(claim.statement)}",
         f"```{{raw}} html\n<p>{_badge(str(outcome.verdict))}</p>\n```",
         f"One of the {escaped(title)}; section: {escaped(claim.section)}. The statement is in our words.",

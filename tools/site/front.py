@@ -44,7 +44,7 @@ def write_pages(source: Path, checked: Sequence[Checked]) -> None:
         "The companion of [the paper](https://arxiv.org/abs/2310.16764) of Smith, Brock, Berrada and De: do NFNets "
         "match Vision Transformers of equal compute? Every number here is computed from what was published.",
         *answers,
-        "[![Error of NFNets and of every Vision Transformer against compute](_figures/nfnet_vs_vit.svg)]"
+        "[![Error of NFNets and of every Vision Transformer against compute](_figures/nfnet_vs_vit.png)]"
         "(figures/nfnet_vs_vit.md)",
         "## Where to go",
         "\n".join(goto),

@@ -23,8 +23,8 @@ def require(drawn: Path) -> None:
         UserError: If one is missing.
     """
     for name in FIGURES:
-        if not (drawn / f"{name}.svg").is_file():
-            raise UserError(f"{drawn / name}.svg: not there; run `make reproduce` before `make site`.")
+        if not (drawn / f"{name}.png").is_file():
+            raise UserError(f"{drawn / name}.png: not there; run `make reproduce` before `make site`.")
 
 
 def write_pages(source: Path, drawn: Path, checked: Sequence[Checked]) -> None:
@@ -34,16 +34,14 @@ def write_pages(source: Path, drawn: Path, checked: Sequence[Checked]) -> None:
     (source / "_figures").mkdir(parents=True)
     tiles = []
     for name, caption in FIGURES.items():
-        shutil.copy(drawn / f"{name}.svg", source / "_figures")
+        shutil.copy(drawn / f"{name}.png", source / "_figures")  # half the size of the SVG
         (source / "_download").mkdir(exist_ok=True)
-        for form in ("pdf", "png"):
-            shutil.copy(drawn / f"{name}.{form}", source / "_download")
+        shutil.copy(drawn / f"{name}.pdf", source / "_download")
         lines = [
             f"# {name}",
-            f"![{escaped(caption)}](../_figures/{name}.svg)",
+            f"![{escaped(caption)}](../_figures/{name}.png)",
             escaped(caption[0].upper() + caption[1:]) + ".",
-            f"{{download}}`SVG <../_figures/{name}.svg>`, {{download}}`PDF <../_download/{name}.pdf>`, "
-            f"{{download}}`PNG <../_download/{name}.png>`",
+            f"{{download}}`PDF <../_download/{name}.pdf>`",
             "## What it is drawn from",
             escaped(docstring_of(name)),
         ]
@@ -62,6 +60,6 @@ def write_pages(source: Path, drawn: Path, checked: Sequence[Checked]) -> None:
         lines += ["## Code", f"`figures/{name}.py`; draw it alone with `python -m figures {name}`."]
         lines.append(f"```python\n{code}\n```")
         write(source / "figures" / f"{name}.md", "\n\n".join(lines))
-        tiles.append(f"### [{name}]({name}.md)\n\n![{escaped(caption)}](../_figures/{name}.svg)\n\n{escaped(caption)}")
+        tiles.append(f"### [{name}]({name}.md)\n\n![{escaped(caption)}](../_figures/{name}.png)\n\n{escaped(caption)}")
     head = "# Figures\n\n`make reproduce` draws them all, as PDF, SVG and PNG."
     write(source / "figures" / "index.md", "\n\n".join([head, *tiles, toctree(list(FIGURES))]).replace("### ", "## "))
