@@ -26,7 +26,7 @@ nb_execution_mode = "off"  # the stored outputs are the ones that the tests comp
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # they would come from elsewhere
 myst_update_mathjax = False
 nb_mime_priority_overrides = [("html", "text/markdown", 0)]
-myst_enable_extensions = ["deflist", "dollarmath", "html_image"]
+myst_enable_extensions = ["deflist", "html_image"]
 myst_heading_anchors = 4
 suppress_warnings = [
     "myst.header",  # headings of notebooks may jump

@@ -85,7 +85,7 @@ def _page(item: Checked, title: str, figures: Sequence[str], cell: tuple[str, st
     module, _, function = claim.check.partition(".")
     check = getattr(import_module(f"paper.checks.{module}"), function)
     lines = [
-        "---\norphan: true\n---",  # the table leads here; a list of all in every page's margin would be most of the site
+        "---\norphan: true\n---",  # the table leads here; all claims in every page's margin are too many
         f"# {claim.id}",
         "[All claims](index.md)",
         f"{escaped(claim.statement)}",

@@ -36,5 +36,12 @@ def write_pages(source: Path) -> None:
 
 def _linked(text: str) -> str:
     text = text.replace("](../docs/", "](../guides/")
+    text = re.sub(r"\$([^$\n]+)\$", _formula, text)
     # Jupyter keeps the capitals of an anchor, MyST does not.
     return re.sub(r"\]\(#([^)]*)\)", lambda match: f"](#{match[1].lower()})", text)
+
+
+def _formula(match: re.Match[str]) -> str:
+    """A short formula as HTML, since MathJax would come from elsewhere."""
+    raised = re.sub(r"\^\{([^}]*)\}", r"<sup>\1</sup>", match[1].replace(r"\,", " ").replace("-", "−"))
+    return f"<i>{raised}</i>"
