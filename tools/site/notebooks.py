@@ -43,5 +43,8 @@ def _linked(text: str) -> str:
 
 def _formula(match: re.Match[str]) -> str:
     """A short formula as HTML, since MathJax would come from elsewhere."""
-    raised = re.sub(r"\^\{([^}]*)\}", r"<sup>\1</sup>", match[1].replace(r"\,", " ").replace("-", "−"))
+    text = match[1].replace(r"\,", " ").replace("-", "−").replace("*", "&#42;")
+    for name, letter in {"alpha": "α", "beta": "β", "gamma": "γ"}.items():
+        text = text.replace(f"\\{name}", letter)
+    raised = re.sub(r"\^(?:\{([^}]*)\}|(&#42;|\w))", lambda found: f"<sup>{found[1] or found[2]}</sup>", text)
     return f"<i>{raised}</i>"
