@@ -14,7 +14,7 @@ export JAX_PLATFORMS ?= cpu
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help reproduce test test-slow notebooks readme train-digits replicate replicate-smoke benchmarks lint lock lab clean
+.PHONY: help reproduce test test-slow notebooks readme train-digits replicate replicate-smoke benchmarks lint lock lab site clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -74,6 +74,9 @@ lint: .venv/.dev ## linter, formatter and type checker
 	$(PY) -m ruff format --check
 	$(PY) -m mypy --num-workers $(JOBS)
 
+site: .venv/.site reproduce ## the site, from claims, data, figures, notebooks and code, into build/site
+	$(PY) -m tools.site --jobs $(JOBS)
+
 lab: .venv/.analysis ## open the notebooks in JupyterLab
 	$(PY) -m jupyter lab notebooks
 
@@ -83,6 +86,7 @@ COMPILE = $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --ge
 lock: .venv/.dev ## pin the dependencies in pyproject.toml anew
 	$(COMPILE) --extra dev pyproject.toml requirements/build.in -o requirements/dev.lock
 	$(COMPILE) -c requirements/dev.lock pyproject.toml requirements/build.in -o requirements/analysis.lock
+	$(COMPILE) -c requirements/dev.lock --extra dev --extra site pyproject.toml requirements/build.in -o requirements/site.lock
 
 clean: ## remove build/ and the caches (.venv stays; rm -r .venv removes it)
 	rm -rf build .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -116,3 +120,8 @@ endef
 .venv/.dev: requirements/dev.lock pyproject.toml | .venv/.created
 	$(call install,dev)
 	@touch .venv/.analysis $@
+
+# site.lock holds every pin of dev.lock: autodoc imports all of the code.
+.venv/.site: requirements/site.lock pyproject.toml | .venv/.created
+	$(call install,site)
+	@touch .venv/.analysis .venv/.dev $@

@@ -1,6 +1,6 @@
 """Names what is in images.
 
-nfnet predict cat.jpg holiday/ 'scans/*.png' --weights dm_nfnet_f0.dm_in1k
+``nfnet predict cat.jpg holiday/ 'scans/*.png' --weights dm_nfnet_f0.dm_in1k``
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def count(function: Callable[..., Any], *specs: Any) -> Work:
 
     Args:
         function: A traceable function.
-        *specs: Its arguments; arrays may be `jax.ShapeDtypeStruct`s.
+        *specs: Its arguments; arrays may be `jax.ShapeDtypeStruct`.
 
     Raises:
         NotImplementedError: If the function has a loop whose trip count is unknown before it runs.

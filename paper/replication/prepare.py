@@ -2,9 +2,9 @@
 
     python -m paper.replication.prepare FOLDER --out runs/replication/data
 
-FOLDER holds tiny-imagenet-200 (the archive, unpacked: train/CLASS/images/*.JPEG) and cifar10 (the binary version, or
-train/ and test/ with a folder of images a class). Tiny-ImageNet is brought to 32 px, each pixel the mean of four, and
-CIFAR-10 to the 48 px of fine-tuning.
+FOLDER holds tiny-imagenet-200 (the archive, unpacked: ``train/CLASS/images/*.JPEG``) and cifar10 (the binary version,
+or train/ and test/ with a folder of images a class). Tiny-ImageNet is brought to 32 px, each pixel the mean of four,
+and CIFAR-10 to the 48 px of fine-tuning.
 """
 
 from __future__ import annotations

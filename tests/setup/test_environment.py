@@ -21,8 +21,8 @@ CONDA_NAMES = {"matplotlib": "matplotlib-base", "seaborn": "seaborn-base"} | {
     "flatbuffers": "python-flatbuffers",
     "huggingface-hub": "huggingface_hub",
 }
-# conda-forge builds grain for Linux alone, and its ml-collections is older than the range.
-FROM_PIP = {"grain", "ml-collections"}
+# conda-forge builds grain for Linux alone, its ml-collections is older than the range, and it has no axe-core-python.
+FROM_PIP = {"grain", "ml-collections", "axe-core-python"}
 
 
 def conda_ranges() -> dict[str, SpecifierSet]:
