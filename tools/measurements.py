@@ -14,9 +14,9 @@ from benchmarks.breakdown import KINDS
 from benchmarks.gpu import KERNELS
 from benchmarks.model import MODES
 from benchmarks.timing import slope
-from paper.benchmarks import COMMAND, RESULTS, machine_line
+from paper.benchmarks import COMMAND, RESULTS, load_speeds, machine_line
 
-__all__ = ["accelerator", "breakdown", "formulations", "inference", "performance", "scaling", "speed"]
+__all__ = ["accelerator", "breakdown", "formulations", "inference", "performance", "scaling", "speed", "speed_in_short"]
 
 FORMULATIONS, BREAKDOWN, SCALING = (RESULTS / f"{name}.json" for name in ("formulations", "breakdown", "scaling"))
 
@@ -45,6 +45,39 @@ def speed(speeds: pd.DataFrame) -> str:
             lines.append("| " + " | ".join([str(name), *cells, memory, compiling]) + " |")
         parts.append("\n".join([*lines, "", f"Measured on {first.machine}."]))
     return "\n\n".join(parts)
+
+
+def speed_in_short(speeds: pd.DataFrame) -> str:
+    """One sentence with our speed on each processor, and the table of the first, or how to make them.
+
+    F0 in default settings, measured at committed code: what else was measured is in docs/performance.md.
+    """
+    clean = speeds[~speeds.machine.str.contains("-dirty") & (speeds.allocator == "default")]
+    chosen = clean[clean.network == "NFNet-F0"]
+    if chosen.empty:
+        return f"No speeds have been recorded; `{COMMAND}` measures them."
+    ours = chosen[(chosen.implementation == "ours") & (chosen["mode"] == "train")]
+    told = [
+        f"{row.speedup:.2f} ({row.speedup_low:.2f} to {row.speedup_high:.2f}) times on "
+        f"{str(row.cpu).removesuffix(' Processor')}"
+        for _, row in ours.iterrows()
+    ]
+    _, table = next(iter(chosen.groupby("file", sort=True)))
+    first = table.iloc[0]
+    lines = [
+        f"A training step of {first.network} is faster than the released code's by {' and '.join(told)}; "
+        "[Performance](docs/performance.md) has forward passes, memory, other networks and GPUs.",
+        "",
+        "| implementation | training step | speed-up | forward | speed-up |",
+        "|:--|--:|--:|--:|--:|",
+    ]
+    for name in dict.fromkeys(table.implementation):
+        by_mode = {row["mode"]: row for _, row in table[table.implementation == name].iterrows()}
+        lines.append(
+            "| " + " | ".join([str(name), *(c for mode in MODES for c in _speed_cells(by_mode.get(mode)))]) + " |"
+        )
+    settings = f"{first.resolution} px, batch {first.batch}, {first['dtype']}"
+    return "\n".join([*lines, "", f"{settings}; medians of interleaved rounds, and their range. On {first.machine}."])
 
 
 _MODES = {"train": "training", "forward": "forward"}
@@ -259,7 +292,7 @@ def performance() -> dict[str, str]:
     """The generated parts of docs/performance.md."""
     measured = [accelerator(path) for path in sorted(RESULTS.glob("gpu_*.json"))]
     parts = {"breakdown": breakdown(), "formulations": formulations(), "scaling": scaling(), "memory": memory()}
-    parts["inference"] = inference()
+    parts |= {"inference": inference(), "speed": speed(load_speeds())}
     return {**parts, "gpu": "\n\n".join(measured) or "None has been measured; `python -m benchmarks.gpu` measures one."}
 
 

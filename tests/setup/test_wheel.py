@@ -31,6 +31,12 @@ def test_a_wheel_holds_nfnet_alone(build: Callable[[str], dict[str, bytes]]) -> 
     assert {top for top in tops if not top.endswith(".dist-info")} == {"nfnet"}
 
 
+def test_a_wheel_says_where_the_analysis_is(build: Callable[[str], dict[str, bytes]]) -> None:
+    files = build("standard")
+    (metadata,) = (text.decode() for name, text in files.items() if name.endswith(".dist-info/METADATA"))
+    assert "A wheel holds `nfnet` alone" in metadata
+
+
 def test_an_editable_install_has_the_clone_on_the_path(build: Callable[[str], dict[str, bytes]]) -> None:
     paths = [text.decode().split() for name, text in build("editable").items() if name.endswith(".pth")]
     assert paths == [[str(ROOT)]]
