@@ -9,17 +9,17 @@ The notebooks' first cells follow the repository's address (:mod:`tools.address`
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from figures.registry import FIGURES
 from nfnet.files import replacing
 from paper.verdicts import Verdict
 from tools.address import links, pages, repository, with_links
+from tools.measure_times import COMMANDS, read, sentence
 from tools.measurements import performance, speed_in_short
 
 if TYPE_CHECKING:
@@ -84,13 +84,12 @@ def blocks(study: Study, checked: Sequence[Checked]) -> dict[str, str]:
     from paper.benchmarks import load_speeds
 
     by_id = {item.claim.id: item for item in checked}
-    times = json.loads((DOCS / "timings.json").read_text(encoding="utf-8"))
     return {
         "badges": links(repository()),
         "answer": f"{answer(by_id)}\n\n{_go_on(repository())}",
         "figures": f"{_picture(FIRST)}\n\n{_thumbnails(by_id)}",
         "verdicts": f"{_verdicts(checked)}\n\n{_decisive(by_id)}",
-        "times": _times(times),
+        "times": _times(read()),
         "speed": speed_in_short(load_speeds()),
     }
 
@@ -166,14 +165,14 @@ def _decisive(by_id: Mapping[str, Checked]) -> str:
     return "\n".join(lines)
 
 
-def _times(times: Mapping[str, object]) -> str:
+def _times(record: Mapping[str, Any]) -> str:
     lines = ["| command | yields | first time | after that |", "|:--|:--|--:|--:|"]
-    commands: list[dict[str, object]] = times["commands"]  # type: ignore[assignment]
     lines += [
-        f"| `{c['command']}` | {c['yields']} | {c['install_s']} s to install, then {c['run_s']} s | {c['again_s']} s |"
-        for c in commands
+        f"| `{one['command']}` | {command.yields} | {one['install_s']} s to install, then {one['run_s']} s "
+        f"| {one['again_s']} s |"
+        for one, command in zip(record["commands"], COMMANDS, strict=True)
     ]
-    return "\n".join([*lines, "", f"Measured on {times['machine']}."])
+    return "\n".join([*lines, "", sentence(record)])
 
 
 def notebooks(address: str) -> dict[Path, str]:
