@@ -14,7 +14,7 @@ export JAX_PLATFORMS ?= cpu
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help reproduce test test-slow notebooks readme train-digits replicate replicate-smoke benchmarks lint lock lab site clean
+.PHONY: help reproduce test test-slow notebooks readme train-digits replicate replicate-smoke benchmarks release lint lock lab site clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -35,7 +35,7 @@ test-slow: .venv/.dev ## the tests that take over ten seconds
 notebooks: .venv/.analysis ## execute the notebooks and store their outputs
 	$(PY) tools/store_notebooks.py
 
-readme: .venv/.analysis ## bring the README's pictures, verdicts and times up to date
+readme: .venv/.analysis ## bring the README's generated parts, docs/ and the notebooks' links up to date
 	$(PY) tools/update_readme.py
 
 # Large pages: see docs/performance.md.
@@ -68,6 +68,10 @@ benchmarks: .venv/.dev ## measure models, their profile, pipeline, reproduction 
 	$(PY) -m benchmarks.pipeline
 	$(PY) -m benchmarks.reproduce
 	$(PY) -m benchmarks.scaling
+
+# TAG is the tag that a workflow releases: it has to be this version's.
+release: reproduce ## the files of a release, with checksums, into build/release
+	$(PY) -m tools.release $(if $(TAG),--tag "$(TAG)")
 
 lint: .venv/.dev ## linter, formatter and type checker
 	$(PY) -m ruff check

@@ -4,6 +4,7 @@
 ``<!-- /NAME -->``; ``--check`` changes nothing and exits with 1 when a file is out of date. So no number in the README
 is typed: verdicts come from the checks of the claims, times from docs/timings.json, speeds from benchmarks/results/.
 The notebooks' first cells follow the repository's address (:mod:`tools.address`); no cell is executed.
+.zenodo.json follows CITATION.cff.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from paper.verdicts import Verdict
 from tools.address import links, pages, repository, with_links
 from tools.measure_times import COMMANDS, read, sentence
 from tools.measurements import performance, speed_in_short
+from tools.release import ZENODO, read_citation, zenodo
 
 if TYPE_CHECKING:
     from paper.claims import Checked
@@ -215,7 +217,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parts = {README: blocks(study, checked), CLAIMS: claims(checked), PERFORMANCE: performance()}
     new = {path: filled(path.read_text(encoding="utf-8"), of_file) for path, of_file in parts.items()}
     new |= notebooks(repository())
-    old = {path: path.read_text(encoding="utf-8") for path in new}
+    new[ZENODO] = zenodo(read_citation())
+    old = {path: path.read_text(encoding="utf-8") if path.is_file() else "" for path in new}
     if arguments.check:
         stale = [path.name for path in parts if new[path] != old[path]]
         if stale:

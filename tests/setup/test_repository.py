@@ -1,6 +1,7 @@
 """The files around the code: licence, citation, workflow, and what must not be in the repository."""
 
 import hashlib
+import json
 import re
 import subprocess
 import tomllib
@@ -11,9 +12,16 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from tools.address import repository
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))
+WORKFLOWS = {
+    path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))
+    for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+}
+WORKFLOW = WORKFLOWS["test"]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
 
 # A home directory or a scratch directory of some machine; a web address's path does not count.
 MACHINE_PATH = re.compile(rb"(?<![\w.:/+-])(?:/(?:home|root|Users|work|scratch)/|[A-Z]:\\Users\\)[\w.-]")
@@ -51,6 +59,19 @@ def test_citation_names_companion_and_paper() -> None:
     assert paper["year"] == 2023
     assert "2310.16764" in paper["journal"]
     assert paper["url"] == PROJECT["urls"]["Paper"]
+    assert paper["doi"].endswith("2310.16764")
+
+
+def test_citation_has_the_address_that_the_project_has() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation.get("repository-code", "") == repository()
+
+
+def test_changes_begin_with_what_is_not_released() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    titles = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert titles[0] == "Unreleased"
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+ \(\d{4}-\d\d-\d\d\)", title) for title in titles[1:])
 
 
 def test_workflow_covers_supported_pythons() -> None:
@@ -76,8 +97,70 @@ def test_workflow_runs_what_a_clone_runs_with_read_access() -> None:
     for name in ("python", "jax"):
         assert ".ci/run" in [step.get("run") for step in WORKFLOW["jobs"][name]["steps"]]
     assert WORKFLOW["permissions"] == {"contents": "read"}
-    used = [step["uses"] for job in WORKFLOW["jobs"].values() for step in job["steps"] if "uses" in step]
-    assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", action) for action in used)
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflows_may_write_only_where_they_say_and_name_versions(name: str) -> None:
+    workflow = WORKFLOWS[name]
+    assert workflow["permissions"] == {"contents": "read"}
+    wider = {job: found["permissions"] for job, found in workflow["jobs"].items() if "permissions" in found}
+    allowed: dict[str, dict[str, dict[str, str]]] = {
+        "pages": {"deploy": {"pages": "write", "id-token": "write"}},
+        "release": {"release": {"contents": "write"}},
+    }
+    assert wider == allowed.get(name, {})
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", step["uses"]) for step in steps if "uses" in step)
+    assert all("timeout-minutes" in job for job in workflow["jobs"].values())
+
+
+def test_workflows_make_what_the_makefile_has() -> None:
+    steps = [step for workflow in WORKFLOWS.values() for job in workflow["jobs"].values() for step in job["steps"]]
+    made = {target for step in steps for target in re.findall(r"^make ([\w./-]+)", step.get("run", ""), re.MULTILINE)}
+    assert {"reproduce", "release", "site"} <= made
+    assert made <= set(re.findall(r"^([\w./-]+):", MAKEFILE, re.MULTILINE))
+
+
+def test_a_tag_releases_what_is_checked_and_built() -> None:
+    # YAML reads the key `on` as true.
+    assert WORKFLOWS["release"][True] == {"push": {"tags": ["v*"]}}
+    runs = [step["run"] for step in WORKFLOWS["release"]["jobs"]["release"]["steps"] if "run" in step]
+    assert runs[:3] == [".ci/run", "make site", 'make release TAG="$GITHUB_REF_NAME"']
+    assert "build/release/*" in runs[3]
+
+
+def test_issues_have_forms_for_a_claim_a_number_and_a_bug() -> None:
+    forms = {path.stem: path for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")}
+    assert set(forms) == {"config", "claim", "number", "bug"}
+    for name in sorted(set(forms) - {"config"}):
+        form = yaml.safe_load(forms[name].read_text(encoding="utf-8"))
+        assert form["name"]
+        assert form["description"]
+        assert len({part["id"] for part in form["body"]}) == len(form["body"])
+        for part in form["body"]:
+            assert part["type"] in {"input", "textarea", "dropdown"}
+            assert part["attributes"]["label"]
+            assert ("options" in part["attributes"]) is (part["type"] == "dropdown")
+
+
+def test_hooks_before_a_commit_are_the_makefiles_linters_and_need_no_network() -> None:
+    (source,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert source["repo"] == "local"
+    (recipe,) = re.findall(r"^lint: .*\n((?:\t.+\n)+)", MAKEFILE, re.MULTILINE)
+    linters = [line.strip().removeprefix("$(PY) -m ") for line in recipe.splitlines()]
+    hooks = [hook["entry"].removeprefix(".venv/bin/python -m ") for hook in source["hooks"]]
+    assert [hook.removesuffix(" --force-exclude") for hook in hooks] == [
+        line.removesuffix(" --num-workers $(JOBS)") for line in linters
+    ]
+    assert all(hook["language"] == "system" for hook in source["hooks"])
+
+
+def test_the_container_has_the_oldest_python_and_what_the_tests_need() -> None:
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    build = (ROOT / ".devcontainer" / container["build"]["dockerfile"]).read_text(encoding="utf-8")
+    (version,) = re.findall(r"^FROM python:(3\.\d+)", build, re.MULTILINE)
+    assert f">={version}" == PROJECT["requires-python"]
+    assert container["postCreateCommand"] == "make .venv/.dev"
 
 
 def test_ci_calls_make_test(tmp_path: Path) -> None:
