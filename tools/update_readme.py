@@ -23,6 +23,7 @@ from tools.address import links, pages, repository, with_links
 from tools.measure_times import COMMANDS, read, sentence
 from tools.measurements import performance, speed_in_short
 from tools.release import ZENODO, read_citation, zenodo
+from tools.site.links import claims_of_figures
 
 if TYPE_CHECKING:
     from paper.claims import Checked
@@ -61,17 +62,19 @@ ANSWER = {
 
 
 def claims(checked: Sequence[Checked]) -> dict[str, str]:
-    """The generated part of docs/claims.md: every claim with verdict, evidence, check and notebook."""
+    """The generated part of docs/claims.md: every claim with verdict, evidence, check, notebook and figures."""
     from paper.claims import format_count, format_heading, grouped, markdown_line
 
     def entry(item: Checked) -> str:
         claim = item.claim
+        shown = [f"[{name}](../figures/{name}.py)" for name, ids in claims_of_figures().items() if claim.id in ids]
+        figures = f"; figure: {', '.join(shown)}" if shown else ""
         module, _, function = claim.check.partition(".")
         line = markdown_line(item).removeprefix("- ")
         return (
             f'- <a id="{claim.id}"></a>`{claim.id}` ({claim.section}). {line} Check: '
             f"[{module}](../paper/checks/{module}.py), `{function}`; "
-            f"notebook: [{claim.notebook}](../notebooks/{claim.notebook}.ipynb)."
+            f"notebook: [{claim.notebook}](../notebooks/{claim.notebook}.ipynb){figures}."
         )
 
     sections = []
@@ -220,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     new[ZENODO] = zenodo(read_citation())
     old = {path: path.read_text(encoding="utf-8") if path.is_file() else "" for path in new}
     if arguments.check:
-        stale = [path.name for path in parts if new[path] != old[path]]
+        stale = [path.name for path in new if new[path] != old[path]]
         if stale:
             print(f"{', '.join(stale)}: out of date; run `make readme`.", file=sys.stderr)
         return int(bool(stale))
