@@ -44,7 +44,7 @@ train-digits: .venv/.dev ## train the embedded default on digits, under two minu
 	$(PY) -m nfnet.train --config nfnet/configs/digits.py --workdir runs/digits
 	$(PY) -m nfnet.evaluate --config nfnet/configs/digits.py --checkpoint runs/digits
 
-# Twelve hours of two cores; what has ended is not run again. DATA holds tiny-imagenet-200 and cifar10.
+# paper/replication/design.md tells what it costs; what has ended is not run again. DATA holds tiny-imagenet-200 and cifar10.
 replicate: .venv/.dev ## run our own small replication anew, or go on with it: make replicate DATA=FOLDER
 	@test -n "$(DATA)" || { echo "DATA names no folder with tiny-imagenet-200 and cifar10: make replicate DATA=FOLDER" >&2; exit 2; }
 	test -f runs/replication/data/cifar10/test_labels.npy || \

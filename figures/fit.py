@@ -20,6 +20,7 @@ from figures import style
 from figures.scaling_law import INDISTINGUISHABLE
 from figures.writing import FORMATS
 from nfnet.errors import UserError
+from nfnet.plot import literally
 from paper import fit
 from paper.commands import require_writable, run
 from paper.files import write_files
@@ -59,7 +60,7 @@ def _message(quantity: str, analysis: Analysis) -> tuple[str, str]:
     a, e = analysis.law.exponent, analysis.saturating.irreducible
     text = (
         f"95% interval of the exponent {a.low:.3f} to {a.high:.3f} over {on} frontier runs of {len(analysis.runs)}. "
-        f"A law with an irreducible term has {e.value:.3g} [{e.low:.3g}, {e.high:.3g}] {_literally(e.unit)}; Akaike's "
+        f"A law with an irreducible term has {e.value:.3g} [{e.low:.3g}, {e.high:.3g}] {literally(e.unit)}; Akaike's "
         f"criterion changes by {analysis.saturating.criterion - analysis.law.criterion:+.1f} (below zero favours it)."
     )
     if analysis.saturating.criterion < analysis.law.criterion - INDISTINGUISHABLE:
@@ -97,14 +98,9 @@ def _frontier(axes: Axes, analysis: Analysis, quantity: str) -> None:
     ticks = _round_between(low, high)
     style.number_axis(axes, "y", ticks, [f"{tick:g}" for tick in ticks])
     axes.set_ylim(low / (high / low) ** 0.08, high * (high / low) ** 0.08)
-    compute, value = _literally(runs.compute_unit), _literally(runs.value_unit)
+    compute, value = literally(runs.compute_unit), literally(runs.value_unit)  # such as US$, no formula
     axes.set(xlabel=f"Compute ({compute})", ylabel=f"{quantity.capitalize()} ({value})")
     axes.legend(loc="upper right", ncols=2)
-
-
-def _literally(unit: str) -> str:
-    """Returns a unit as Matplotlib shows it: no formula, since compute may be counted in US$ and A$."""
-    return unit.replace("$", r"\$")
 
 
 def _round_between(low: float, high: float) -> list[float]:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["draw", "from_study"]
 
 _COLUMNS = {"FLOPs": ("flops", "Pre-training compute (FLOPs)"), "core seconds": ("core_hours", "Compute (core hours)")}
-_PER_CENT = 100
 
 
 @style.companion_style()
@@ -107,7 +106,7 @@ def _fine_tuned(axes: Axes, replication: Replication, tuned: pd.DataFrame) -> No
     runs = runs[runs.variant == "plain"].merge(tuned[["model", "epochs", "flops"]], on=["model", "epochs"])
     for model, look in style.OWN.items():
         rows = runs[runs.model == model].sort_values("flops_y")
-        error = _PER_CENT * (1 - rows.top1)
+        error = 100 * (1 - rows.top1)
         axes.plot(rows.flops_y, error, **look.line, markersize=4.5, linewidth=1.0)
     axes.set(xlabel="Pre-training compute (FLOPs)", ylabel="CIFAR-10 error after\nfine-tuning (%)")
     if runs.empty:

@@ -11,7 +11,7 @@ import io
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,11 +124,11 @@ COMPANION: Mapping[str, Look] = {
 OWN: Mapping[str, Look] = {
     look.label: look
     for look in (
-        Look("S0", "#9ad93c", "o"),
-        Look("S1", "#4ac16d", "s"),
-        Look("S3", "#1f998a", "^"),
-        Look("S1+", "#2b748e", "P"),
-        Look("S1++", "#440154", "X"),
+        replace(COMPANION["F0"], label="S0"),
+        replace(COMPANION["F1"], label="S1"),
+        replace(COMPANION["F3"], label="S3"),
+        replace(COMPANION["F3+"], label="S1+"),
+        replace(COMPANION["F7+"], label="S1++"),
         Look("V0", "#f0a860", "o", "--", filled=False),
         Look("V1", "#d55e00", "s", "--", filled=False),
         Look("V5", "#7f3300", "D", "--", filled=False),

@@ -84,7 +84,7 @@ def labels_of(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def _literally(name: str) -> str:
+def literally(name: str) -> str:
     """Returns a name as Matplotlib shows it: no formula, nor left out of the legend as those that begin with _ are."""
     return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
 
@@ -133,7 +133,7 @@ def draw(
         for axes, (loss, title) in zip(figure.subplots(1, 2, sharex=True, sharey=True), LOSSES.items(), strict=True):
             for (name, (places, values)), shade in zip(found[loss].items(), shades, strict=True):
                 last = [len(values) - 1] if loss == "held_out_loss" and values else []
-                axes.plot(places, values, color=shade, label=_literally(name), marker="o", markevery=last)
+                axes.plot(places, values, color=shade, label=literally(name), marker="o", markevery=last)
             axes.set(xlabel=scale.label, ylabel=title)
             axes.tick_params(labelleft=True)
             if logarithmic:

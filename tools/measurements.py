@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +36,19 @@ def speed(speeds: pd.DataFrame) -> str:
             "| implementation | training step | speed-up | forward | speed-up | peak memory | compilation |",
             "|:--|--:|--:|--:|--:|--:|--:|",
         ]
-        for name in dict.fromkeys(of_file.implementation):
-            by_mode = {row["mode"]: row for _, row in of_file[of_file.implementation == name].iterrows()}
-            cells = [text for mode in MODES for text in _speed_cells(by_mode.get(mode))]
-            train = by_mode.get("train")
+        for cells, train in _speed_rows(of_file):
             memory = "" if train is None else f"{train.peak_rss_bytes / 2**20:,.0f} MiB"
             compiling = "" if train is None or math.isnan(train.compile_s) else f"{train.compile_s:.1f} s"
-            lines.append("| " + " | ".join([str(name), *cells, memory, compiling]) + " |")
+            lines.append("| " + " | ".join([*cells, memory, compiling]) + " |")
         parts.append("\n".join([*lines, "", f"Measured on {first.machine}."]))
     return "\n\n".join(parts)
+
+
+def _speed_rows(of_file: pd.DataFrame) -> Iterator[tuple[list[str], pd.Series | None]]:
+    """Each implementation's name and speeds as cells, and its measurement of training, if any."""
+    for name in dict.fromkeys(of_file.implementation):
+        by_mode = {row["mode"]: row for _, row in of_file[of_file.implementation == name].iterrows()}
+        yield [str(name), *(text for mode in MODES for text in _speed_cells(by_mode.get(mode)))], by_mode.get("train")
 
 
 def speed_in_short(speeds: pd.DataFrame) -> str:
@@ -71,11 +75,7 @@ def speed_in_short(speeds: pd.DataFrame) -> str:
         "| implementation | training step | speed-up | forward | speed-up |",
         "|:--|--:|--:|--:|--:|",
     ]
-    for name in dict.fromkeys(table.implementation):
-        by_mode = {row["mode"]: row for _, row in table[table.implementation == name].iterrows()}
-        lines.append(
-            "| " + " | ".join([str(name), *(c for mode in MODES for c in _speed_cells(by_mode.get(mode)))]) + " |"
-        )
+    lines += ["| " + " | ".join(cells) + " |" for cells, _ in _speed_rows(table)]
     settings = f"{first.resolution} px, batch {first.batch}, {first['dtype']}"
     return "\n".join([*lines, "", f"{settings}; medians of interleaved rounds, and their range. On {first.machine}."])
 

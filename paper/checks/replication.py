@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import TYPE_CHECKING
 
 from paper.replication import findings
@@ -28,11 +29,11 @@ CAVEATS: Mapping[Score, str] = {
 
 
 def _check(find: Callable[[Replication], Finding]) -> Callable[[Claim, Study], Outcome]:
+    @wraps(find)  # whose docstring tells the statistic, and whose source the check
     def check(claim: Claim, study: Study) -> Outcome:
         found = find(study.replication)
         return Outcome(VERDICTS[found.score], found.evidence, CAVEATS[found.score], found.number)
 
-    check.__doc__ = find.__doc__
     return check
 
 

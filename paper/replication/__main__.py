@@ -25,7 +25,7 @@ def replicate(family: str) -> int:
     from nfnet.studies.executors import in_process
     from nfnet.studies.sweep import load_study
     from nfnet.training.run_log import LOG, read_run_log
-    from paper.replication.plan import planned
+    from paper.replication.plan import ENDS, planned
 
     described = load_study(STUDIES[family])
     if code := study.run_study(described, in_process(train.main)):
@@ -34,7 +34,7 @@ def replicate(family: str) -> int:
     failed = False
     for one in list(planned(family, described)):
         log = one.workdir / LOG
-        if log.is_file() and read_run_log(log).end in ("finished", "diverged"):
+        if log.is_file() and read_run_log(log).end in ENDS:
             continue
         code = commands[one.command](one.arguments)
         if code > 128:

@@ -17,9 +17,7 @@ from nfnet.errors import UserError, printable
 from nfnet.files import local_path
 from paper.commands import require_writable, run
 from paper.files import write_files
-from paper.replication.plan import RUNS, STAGES, STUDIES
-
-ENDS = ("finished", "diverged")
+from paper.replication.plan import ENDS, RUNS, STAGES, STUDIES
 
 
 def collect(source: Path, out: Path) -> list[Path]:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from nfnet.errors import UserError, printable
 from paper.fits.own import read_seconds
-from paper.replication.plan import FOLDER, RUNS, STAGES, STUDIES, fewest, planned
+from paper.replication.plan import ENDS, FOLDER, RUNS, STAGES, STUDIES, fewest, planned
 
 if TYPE_CHECKING:
     from paper.fits.analysis import Analysis
@@ -152,7 +152,6 @@ class Replication:
 def _row(path: Path, top: Path, stage: str, family: str, seconds: Mapping[str, float]) -> dict[str, object] | None:
     """A row of the table; None for a run that has not ended."""
     from nfnet.training.run_log import read_run_log
-    from paper.replication.collect import ENDS
 
     log = read_run_log(path)
     if log.end not in ENDS:

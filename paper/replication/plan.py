@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from nfnet.studies.sweep import Standing, Study, Trial, best_trials, known_trials, run_arguments, standing
+from paper.replication.prepare import FINETUNING_SIDE
 
 FOLDER = Path(__file__).parent
 STUDIES = {path.stem: path for path in sorted((FOLDER / "studies").glob("*.toml"))}
@@ -19,6 +20,8 @@ RUNS = FOLDER / "runs"
 """The logs of runs that have ended, which are committed; its folders are those below `runs/replication`."""
 STAGES = ("seeds", "fine-tuning", "grids")
 """What follows the studies; a folder each, beside theirs."""
+ENDS = ("finished", "diverged")
+"""How a run may end that is not run again."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +109,13 @@ def planned(family: str, study: Study) -> Iterator[Planned]:
                 place = root / "seeds" / family / f"seed_{seed}"
                 again = replace(study, workdir=str(place), overrides={**study.overrides, "training.seed": seed})
                 yield Planned("seeds", "train", tuple(run_arguments(again, best[model, epochs])))
-    finished = [trial for trial in best.values() if loss(trial) is not None]
     cells = [(model, epochs) for model, budgets in follow.fine_tuned.items() for epochs in budgets]
     tuned = [best[cell] for cell in cells if cell in best]
     for trial in tuned:
         yield fine_tuning(family, study, trial, "plain", {})
     complete = not [trial for trial in known_trials(study, loss) if loss(trial) is None]
-    if family == "nfnets" and complete and finished:
-        lowest = min(finished, key=lambda trial: loss(trial) or 0.0)
+    if family == "nfnets" and complete and best:
+        lowest = min(best.values(), key=lambda trial: loss(trial) or 0.0)
         if lowest not in tuned:
             yield fine_tuning(family, study, lowest, "plain", {})
         for name, settings in VARIANTS.items():
@@ -143,7 +145,7 @@ def fine_tuning(family: str, study: Study, trial: Trial, name: str, settings: Ma
     """The fine-tuning of a trial's network with some settings of its own, which a name tells apart."""
     folder, root = Path(study.workdir), Path(study.workdir).parent
     place = root / "fine-tuning" / family / trial.name.rpartition("/")[0] / name
-    size = {"data.image_size": 48, "data.evaluation_size": 48}
+    size = {"data.image_size": FINETUNING_SIDE, "data.evaluation_size": FINETUNING_SIDE}
     return Planned(
         "fine-tuning",
         "finetune",

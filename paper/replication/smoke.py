@@ -41,8 +41,8 @@ def smoke(out: Path) -> Replication:
     from nfnet.study import run_study
 
     data = out / "data"
-    for split, part in (("train", "train"), ("test", "test")):
-        digits = open_source("digits", "", part)
+    for split in ("train", "test"):
+        digits = open_source("digits", "", split)
         if split == "train":
             write_arrays(data / "tiny_imagenet", split, digits, PRETRAINING_SIDE)
         write_arrays(data / "cifar10", split, digits, FINETUNING_SIDE)

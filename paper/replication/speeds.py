@@ -21,6 +21,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from nfnet.errors import UserError
 from nfnet.files import local_path, replacing
 from paper.commands import require_writable, run
@@ -122,9 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    lines = [",".join(rows[0]), *(",".join(str(value) for value in row.values()) for row in rows)]
     with replacing(out) as file:
-        file.write("".join(f"{line}\n" for line in lines).encode())
+        file.write(pd.DataFrame(rows).to_csv(index=False, lineterminator="\n").encode())
     return 0
 
 

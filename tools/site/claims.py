@@ -37,8 +37,9 @@ def write_pages(source: Path, checked: Sequence[Checked]) -> None:
 
 _INTRODUCTION = """# Claims
 
-Statements of the paper that published numbers can decide, slips of its text, descriptions of its experiments, and
-statements of ours, each with the verdict that its check computes. A name leads to the evidence and the check's code."""
+Statements of the paper that published numbers can decide, slips of its text, descriptions of its experiments,
+statements of ours, and predictions of our own runs, each with the verdict that its check computes. A name leads to the
+evidence and the check's code."""
 
 
 def _table(rows: Sequence[str], checked: Sequence[Checked]) -> str:

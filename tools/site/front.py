@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.site.pages import escaped, toctree, write
+from tools.site.pages import toctree, write
+from tools.update_readme import ANSWER, answer
 
 if TYPE_CHECKING:
     from paper.claims import Checked
-
-ANSWER = ("matches-vits", "nfnets-lead-sweep")
-"""The claims that answer the paper's question."""
 
 SECTIONS = {
     "Claims": ("claims/index", "every statement with its verdict, evidence and check; search and filter"),
@@ -30,20 +28,15 @@ def write_pages(source: Path, checked: Sequence[Checked]) -> None:
     from paper.claims import format_count, format_heading, grouped
 
     by_id = {item.claim.id: item for item in checked}
-    answers = [
-        f"**{escaped(item.claim.statement)}** {str(item.outcome.verdict).capitalize()}: "
-        f"{escaped(item.outcome.evidence)}"
-        f" {'*' + escaped(item.caveat) + '*' if item.caveat else ''} "
-        f"[The claim](claims/{item.claim.id}.md)"
-        for item in (by_id[name] for name in ANSWER)
-    ]
+    told = ", ".join(f"[{name}](claims/{name}.md)" for name in ANSWER)
     counts = [f"- {format_heading(title, items)}: {format_count(items)}." for title, items in grouped(checked).items()]
     goto = [f"- [{title}]({name}.md): {words}." for title, (name, words) in SECTIONS.items()]
     text = [
         "# ConvNets Match Vision Transformers at Scale",
         "The companion of [the paper](https://arxiv.org/abs/2310.16764) of Smith, Brock, Berrada and De: do NFNets "
-        "match Vision Transformers of equal compute? Every number here is computed from what was published.",
-        *answers,
+        "match Vision Transformers of equal compute? Every number here is computed from what was published or what our "
+        "own runs logged.",
+        f"{answer(by_id)} The claims: {told}.",
         "[![Error of NFNets and of every Vision Transformer against compute](_figures/nfnet_vs_vit.png)]"
         "(figures/nfnet_vs_vit.md)",
         "## Where to go",

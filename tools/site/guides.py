@@ -13,7 +13,9 @@ GUIDES: Mapping[str, tuple[str, str]] = {
     "models": ("docs/models.md", "weights by name"),
     "export": ("docs/export.md", "StableHLO, ONNX and others"),
     "faq": ("docs/faq.md", "questions about the networks"),
-    "training": ("nfnet/README.md", "training, configurations and your own runs"),
+    "package": ("nfnet/README.md", "the rooms of nfnet/, and how to add to each"),
+    "runs": ("docs/runs.md", "training, sweeps, fits of your own runs, and our own small replication"),
+    "numbers": ("docs/numbers.md", "where a number comes from"),
     "performance": ("docs/performance.md", "measured speeds"),
     "contributing": ("CONTRIBUTING.md", "to add a layer, a figure or a claim"),
 }

@@ -39,6 +39,7 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
     "signal_propagation": ("variance-as-expected", "variance-grows-within-stages"),
     "agc_at_work": ("clipping-stabilises",),
     "accuracy_latency": ("accuracy-grows-with-latency",),
+    "replication": ("own-log-log-law", "own-larger-wins", "own-rate-falls", "own-swaps", "own-convnets-match"),
 }
 """Claims that a figure lets one see; tests hold every name against the registry and claims.toml."""
 
