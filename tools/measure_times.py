@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -69,9 +70,11 @@ def _output(*command: str, folder: Path) -> str:
 def _seconds(folder: Path, target: str, clock: Callable[[], float]) -> int:
     """Makes a target; returns whole seconds."""
     print(f"make {target}", file=sys.stderr, flush=True)
+    # Where make itself runs this, what it hands on would make this one a part of it, with its flags.
+    own = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     start = clock()
     run = subprocess.run(
-        ["make", target], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        ["make", target], cwd=folder, env=own, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if run.returncode:
         last = (run.stderr or run.stdout).strip().splitlines()[-1:]
