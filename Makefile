@@ -14,7 +14,7 @@ export JAX_PLATFORMS ?= cpu
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help reproduce test test-slow notebooks readme train-digits replicate replicate-smoke benchmarks release lint lock lab site clean
+.PHONY: help reproduce test test-slow notebooks readme train-digits replicate replicate-smoke benchmarks release lint lock lab site test-site clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' Makefile
@@ -80,6 +80,9 @@ lint: .venv/.dev ## linter, formatter and type checker
 
 site: .venv/.site reproduce ## the site, from claims, data, figures, notebooks and code, into build/site
 	$(PY) -m tools.site --jobs $(JOBS)
+
+test-site: site ## the site's links, and its pages in Chromium where there is one
+	$(PY) -m pytest -n $(JOBS) -m "slow or not slow" tests/site
 
 lab: .venv/.analysis ## open the notebooks in JupyterLab
 	$(PY) -m jupyter lab notebooks

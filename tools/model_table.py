@@ -5,6 +5,7 @@ Names and published numbers are those of nfnet/weights/zoo.toml, parameters and 
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
 def sources() -> str:
     """Returns where the numbers were found, a line each."""
     found = dict.fromkeys(source for entry in ENTRIES.values() for source in entry.sources.values())
-    return "\n".join(f"- {source}" for source in found)
+    return "\n".join(re.sub(r"^(https://[^\s,]+)", r"- <\1>", source) for source in found)
 
 
 def updated(text: str) -> str:

@@ -22,7 +22,8 @@ def site() -> Path:
 def browser() -> Iterator[object]:
     """Chromium without a window."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: run `make .venv/.site`")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium, driver = next(filter(None, map(shutil.which, names)), None), shutil.which("chromedriver")
     if chromium is None or driver is None:
         pytest.skip("there is no chromium with chromedriver: apt-get install chromium chromium-driver")
     options = webdriver.ChromeOptions()
@@ -39,5 +40,6 @@ def browser() -> Iterator[object]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    opened.set_script_timeout(120)
     yield opened
     opened.quit()

@@ -1,5 +1,6 @@
 """Pages in Chromium: no errors, filter and controls work, numbers are Python's, and axe-core finds nothing serious."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ PAGES = (
     "interactive/matched",
     "interactive/optimum",
     "notebooks/05_vit_at_matched_compute",
-    "reference/api/paper.fits",
+    "reference/api/nfnet.cost",
     "reference/commands/train",
     "reference/configs/digits",
     "guides/use",
@@ -109,7 +110,11 @@ def test_matched_compute_is_python_s(browser: Any, site: Path, study: Study, cho
     found = browser.execute_script("return window.nfnetFound")
     wanted = play_data.led(study, choice)
     assert {name: found[name] for name in wanted} == pytest.approx(wanted, rel=1e-9)
-    assert f"at {100 * wanted['led']:.0f}% of budgets" in browser.find_element("id", "play-answer").text
+    told = re.search(r"at (\d+)% of budgets", browser.find_element("id", "play-answer").text)
+    assert told is not None
+    assert (
+        abs(float(told[1]) - 100 * wanted["led"]) <= 0.5 + 1e-9
+    )  # a half goes up in one language, to even in the other
 
 
 @pytest.mark.parametrize("form", ["general", "additive"])
@@ -162,18 +167,31 @@ def test_toggles_and_hover(browser: Any, site: Path) -> None:
     assert "Smith et al. 2023" in tooltip.text
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "light"), (1280, "dark")])
 @pytest.mark.parametrize("page", PAGES)
-def test_accessible(browser: Any, site: Path, page: str, width: int) -> None:
+def test_accessible(browser: Any, site: Path, page: str, width: int, theme: str) -> None:
     axe = pytest.importorskip("axe_core_python", reason="axe-core-python is not installed: run `make .venv/.site`")
     code = (Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
     browser.set_window_size(width, 900)
     opened(browser, site, page)
+    still = "*, *::before, *::after { transition: none !important }"  # no colour on its way from one to another
+    browser.execute_script(
+        "document.head.appendChild(document.createElement('style')).textContent = arguments[0]", still
+    )
+    browser.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
     browser.execute_script(code)
     found = browser.execute_async_script(
         "const done = arguments[arguments.length - 1]; axe.run().then((r) => done(r.violations))"
     )
     serious = [(one["id"], one["nodes"][0]["html"][:150]) for one in found if one["impact"] in ("serious", "critical")]
     assert serious == []
-    # The page itself never scrolls sideways.
-    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth + 1")
+
+
+def test_no_page_scrolls_sideways_on_a_phone(browser: Any, site: Path) -> None:
+    browser.set_window_size(390, 900)
+    wide = []
+    for path in sorted(site.rglob("*.html")):
+        browser.get(path.as_uri())
+        if browser.execute_script("return document.documentElement.scrollWidth > window.innerWidth + 1"):
+            wide.append(path.relative_to(site).as_posix())
+    assert wide == []

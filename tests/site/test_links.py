@@ -1,4 +1,4 @@
-"""Every link of the built site leads to a page, and the site is small."""
+"""Every link of the built site leads to a page, marks are not shown as text, and the site is small."""
 
 import re
 from html import unescape
@@ -33,3 +33,13 @@ def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r'<(?:script|img|iframe)\b[^>]*\bsrc="(?:https?:)?//', text), path.name
         assert not re.search(r'<link\b(?=[^>]*rel="stylesheet")[^>]*href="(?:https?:)?//', text), path.name
+
+
+def test_marks_are_not_shown_as_text(site: Path) -> None:
+    for path in site.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        assert "<p>| " not in text, f"{path.name}: a table that is none"
+        if path.is_relative_to(site / "reference" / "api"):
+            assert "<blockquote>" not in text, f"{path.name}: code of a docstring that is a quotation"
+            assert "<cite>" not in text, f"{path.name}: code of a docstring that is a title"
+        assert str(Path(__file__).parents[2]) not in text, f"{path.name}: a folder of this machine"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nfnet.errors import UserError
 from tools.site.pages import ROOT
+from tools.site.shrink import shrink
 from tools.site.sources import write_sources
 
 
@@ -47,9 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = [sys.executable, "-m", "sphinx", *options, "-d", str(doctrees), str(source), str(arguments.out)]
     environment = {"JAX_PLATFORMS": "cpu", **os.environ, "NFNET_SITE_STATIC": str(source / "_static")}
     code = subprocess.run(command, env=environment, check=False).returncode
-    for unused in (arguments.out / "_static").rglob("*"):
-        if unused.suffix == ".map" or unused.name.endswith("webpack-macros.html"):
-            unused.unlink()  # what helps to debug the theme, and its templates
+    if code == 0:
+        shrink(arguments.out, arguments.jobs)
     return code
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from tools.site.pages import toctree, write
 
 PACKAGES = ("nfnet", "paper")
-LEFT_OUT = ("nfnet.configs", "paper.replication.studies")
-"""Configurations, which have pages of their own."""
+LEFT_OUT = ("nfnet.configs", "paper.replication.studies", "paper.checks.")
+"""Configurations, and the checks that claims show: both have pages of their own."""
 
 
 def write_pages(source: Path) -> None:

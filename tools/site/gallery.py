@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from figures.registry import FIGURES
 from nfnet.errors import UserError
 from tools.site.links import claims_of_figures, data_of_figures, docstring_of
-from tools.site.pages import ROOT, escaped, toctree, write
+from tools.site.pages import ROOT, escaped, toctree, with_code, write
 
 if TYPE_CHECKING:
     from paper.claims import Checked
@@ -43,7 +43,7 @@ def write_pages(source: Path, drawn: Path, checked: Sequence[Checked]) -> None:
             escaped(caption[0].upper() + caption[1:]) + ".",
             f"{{download}}`PDF <../_download/{name}.pdf>`",
             "## What it is drawn from",
-            escaped(docstring_of(name)),
+            with_code(docstring_of(name)),
         ]
         if files := data_of_figures(name):
             lines.append("\n".join(f"- [{file}](../data/{Path(file).stem}.md)" for file in files))

@@ -28,6 +28,9 @@ def write_pages(source: Path) -> None:
         for cell in notebook["cells"]:
             if cell["cell_type"] == "markdown":
                 cell["source"] = _linked("".join(cell["source"]))
+            for output in cell.get("outputs", ()):
+                if "text/markdown" in (told := output.get("data", {})):
+                    told["text/markdown"] = _linked("".join(told["text/markdown"]))
         write(source / "notebooks" / path.name, json.dumps(notebook, ensure_ascii=False))
     listed = "\n".join(f"{number}. [{title_of(path.stem)}]({path.name})" for number, path in enumerate(paths, start=1))
     head = "# Notebooks\n\nWith the outputs that are stored in them; `make lab` opens them to run."

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["ROOT", "code", "escaped", "table", "toctree", "within", "write"]
+__all__ = ["ROOT", "code", "escaped", "table", "toctree", "with_code", "within", "write"]
 
 ROOT = Path(__file__).resolve().parents[2]
+_MARKS = re.compile(r"([\\`*_{}\[\]<>$|~#])")
 
 
 def write(path: Path, text: str) -> None:
@@ -20,8 +21,17 @@ def write(path: Path, text: str) -> None:
 
 def escaped(text: object) -> str:
     """Plain text as Markdown that shows it unchanged, on one line."""
-    flat = " ".join(str(text).split())
-    return re.sub(r"([\\`*_{}\[\]<>$|~#])", r"\\\1", flat)
+    return _MARKS.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def with_code(text: str) -> str:
+    """A docstring's paragraph as Markdown: what stands in backticks is code, the rest is shown unchanged."""
+    flat = " ".join(text.split())
+    # Of three parts, the second is the run of backticks that the third stands in.
+    parts = re.split(r"(`+)(.+?)\1", flat)
+    return "".join(
+        code(part) if i % 3 == 2 else _MARKS.sub(r"\\\1", part) for i, part in enumerate(parts) if i % 3 != 1
+    )
 
 
 def within(text: object) -> str:
