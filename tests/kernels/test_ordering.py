@@ -21,7 +21,7 @@ def arrays(*shapes):
 
 def assert_same(function, reference, *operands):
     for ours, expected in zip(
-        jax.tree.leaves(jax.jit(function)(*operands)), jax.tree.leaves(reference(*operands)), strict=True
+        jax.tree.leaves(jax.jit(function)(*operands)), jax.tree.leaves(jax.jit(reference)(*operands)), strict=True
     ):
         np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
 

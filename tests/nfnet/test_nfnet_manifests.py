@@ -19,8 +19,8 @@ def test_variants_are_f0_to_f7_and_their_plus_versions():
     assert list(VARIANTS) == [f"F{n}{plus}" for plus in ("", "+") for n in range(8)]
 
 
-# The deeper ones differ from F3 and F7 in nothing but depth; their blocks are checked below.
-SLOW = tuple(f"F{n}{suffix}" for n in (4, 5, 6) for suffix in ("", "+", "+paper"))
+# They differ from F1, F3 and F7+ in nothing but depth and widths; their blocks are checked below.
+SLOW = (*(f"F{n}{suffix}" for n in (2, 4, 5, 6) for suffix in ("", "+", "+paper")), "F7", "F7+paper")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in NETWORKS])

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import golden
+from support.networks import quick_jit
 from support.reference_vit import ReferenceViT, make_big_vision_arrays
-from support.vits import SHALLOW, TINY, abstract_vit_parameters, quick_jit, random_parameters, vit_network
+from support.vits import SHALLOW, TINY, abstract_vit_parameters, random_parameters, vit_network
 
 import nfnet
 from nfnet import VIT_VARIANTS, UserError, ViT, ViTConfig
@@ -53,6 +54,7 @@ def test_images_of_a_batch_do_not_see_each_other(kind, seed, order):
         assert not np.allclose(changed[name][1:], whole[name][1:], rtol=1e-2)
 
 
+@pytest.mark.slow
 @few
 @given(seeds)
 def test_jit_equals_eager(seed):
@@ -135,7 +137,7 @@ def test_dropping_acts_in_training_alone():
 def test_classifier_starts_at_zero_and_its_bias_where_told():
     net = vit_network(5, TINY, logit_bias=-10.0)
     params = quick_jit(lambda rng, x: net.init(rng, x, False))(jax.random.key(0), images_of(0))
-    outputs = net.apply(params, None, images_of(0), False)
+    outputs = quick_jit(lambda params, x: net.apply(params, None, x, False))(params, images_of(0))
     np.testing.assert_array_equal(outputs["logits"], np.full((4, 5), -10.0))
     assert np.std(outputs["features"]) > 0.1
 

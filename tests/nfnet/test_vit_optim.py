@@ -7,7 +7,8 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.vits import SHALLOW, quick_jit, vit_network
+from support.networks import quick_jit
+from support.vits import SHALLOW, vit_network
 
 from nfnet import UserError
 from nfnet.optim.adam import adafactor, adamw

@@ -5,7 +5,7 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import unquote
 
-LIMIT = 12 * 1024 * 1024
+LIMIT = 12_000_000  # bytes
 
 
 def test_size(site: Path) -> None:

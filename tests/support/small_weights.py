@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
-from support.networks import TINY
+from support.networks import TINY, quick_jit
 
 from nfnet import NFNet
 from nfnet.weights.metadata import Told, metadata_of
@@ -67,4 +67,9 @@ def logits_of(network, params, paths, settings=PREPROCESSING):
         start = settings.margin // 2
         cut = resized[start : start + settings.size, start : start + settings.size]
         images.append((cut / 255 - np.array(settings.mean)) / np.array(settings.std))
-    return np.asarray(network.apply(params, None, jnp.asarray(np.stack(images), jnp.float32), False)["logits"])
+    return np.asarray(logits_for(network, params, jnp.asarray(np.stack(images), jnp.float32)))
+
+
+def logits_for(network, params, images):
+    """Logits of normalised images [batch, height, width, 3], by the original network."""
+    return quick_jit(lambda params, images: network.apply(params, None, images, False)["logits"])(params, images)

@@ -30,8 +30,3 @@ def random_parameters(net, side, seed=0, scale=0.3):
     rng = np.random.default_rng(seed)
     shapes = abstract_vit_parameters(net, side)
     return jax.tree.map(lambda s: (scale * rng.standard_normal(s.shape)).astype(s.dtype), shapes)
-
-
-def quick_jit(function):
-    """Compiles without optimizing, which is faster where a function hardly runs."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})

@@ -4,12 +4,11 @@ import dataclasses
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.fixtures import quick_compilation as quick_compilation
 from support.networks import TINY
-from support.small_weights import NAMES, PREPROCESSING, tiny, write_tiny
+from support.small_weights import NAMES, PREPROCESSING, logits_for, tiny, write_tiny
 
 from nfnet import UserError, export
 from nfnet.inference import fold, onnx_graph
@@ -23,7 +22,7 @@ IMAGES = np.random.default_rng(3).standard_normal((2, 32, 32, 3)).astype(np.floa
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("export")
     network, params = write_tiny(folder / "tiny.safetensors")
-    return folder, np.asarray(network.apply(params, None, jnp.asarray(IMAGES), False)["logits"])
+    return folder, np.asarray(logits_for(network, params, IMAGES))
 
 
 def test_stablehlo_runs_at_any_batch_and_says_what_it_is(made):
@@ -66,7 +65,7 @@ def test_onnx_of_other_activations_and_odd_sides(side, activation, floor):
     model = build(fold(params, config)[1], config, side)
     onnx.checker.check_model(model)
     images = np.random.default_rng(4).standard_normal((1, side, side, 3)).astype(np.float32)
-    theirs = network.apply(params, None, jnp.asarray(images), False)["logits"]
+    theirs = logits_for(network, params, images)
     (ours,) = ReferenceEvaluator(model).run(None, {"images": images.transpose(0, 3, 1, 2)})
     np.testing.assert_allclose(ours, theirs, atol=5e-5)
 

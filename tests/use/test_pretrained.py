@@ -14,6 +14,7 @@ import safetensors.numpy
 from support import golden, networks, vits
 from support.golden_timm import read_timm_manifest
 from support.networks import MICRO, abstract_parameters, network, quick_jit
+from support.small_weights import logits_for
 from support.tiny_runs import tiny
 
 import nfnet
@@ -228,7 +229,7 @@ def test_heads_are_those_that_big_visions_file_has(tmp_path: Path) -> None:
     assert loaded.options == {"head": "gap", "posemb": "learned"}
     assert loaded.preprocessing.mean == (0.5,) * 3
     images = golden.make_images(2, 16, 0)
-    assert loaded.network.apply(loaded.params, None, images, is_training=False)["logits"].shape == (2, 5)
+    assert logits_for(loaded.network, loaded.params, images).shape == (2, 5)
 
 
 def test_a_name_of_the_zoo_brings_its_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

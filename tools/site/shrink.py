@@ -17,6 +17,8 @@ _ICON = re.compile(
 )
 _PLAIN = re.compile(r'<span class="(?:pre|n|p|w)">([^<]*)</span>')
 """Names, punctuation and space in code, which have the colour of what is around them in both themes."""
+_TITLE = re.compile(r'(<a class="reference internal" href="[^"]*") title="[^"]*"')
+"""Names of what links of the reference lead to, which stand in their addresses."""
 _CODE = re.compile(r"(<(pre|script|style|textarea)\b.*?</\2>)", re.DOTALL)
 
 
@@ -35,7 +37,7 @@ def shrink(site: Path, jobs: int) -> None:
     used: set[str] = set()
     for path in site.rglob("*.html"):
         page = re.sub(r'(_images/[\w.-]+)\.png(?=")', r"\1.webp", path.read_text(encoding="utf-8"))
-        parts = _CODE.split(_PLAIN.sub(r"\1", page))
+        parts = _CODE.split(_PLAIN.sub(r"\1", _TITLE.sub(r"\1", page)))
         # Of three parts, the last is the name of the element in the second.
         page = "".join(
             part if i % 3 == 1 else re.sub(r"\n\s+", "\n", part) for i, part in enumerate(parts) if i % 3 < 2
