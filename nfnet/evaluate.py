@@ -112,7 +112,7 @@ def _evaluate_folder(arguments: Sequence[str]) -> int:
             best.append(largest(forward(images.pixels)["logits"], 5))
             places += images.places
     seconds = time.perf_counter() - start
-    check_readable(len(source) - len(places), len(source), source.name)
+    check_readable(len(source) - len(places), len(source), source.name, remedy="restore or remove them")
     found = score(np.asarray(logits)[source.labels[places]], np.concatenate(best))
     total = len(places)
     rates = {"top1": int(found.top1.sum()), "top5": int(found.top5.sum())}

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nfnet.errors import UserError, printable, unknown_name
-from nfnet.files import local_path, replacing
+from nfnet.files import local_path, replacing, require_replaceable
 from nfnet.training import command_line
 from nfnet.training.config_file import CONFIGS, find_provided
 from nfnet.training.run_log import LOG, Metrics, RunLog, read_run_log
@@ -192,6 +192,8 @@ def _plot(arguments: Sequence[str] | None) -> int:
     out = None if options.out is None else local_path(options.out, "--out")
     if out is not None and (format := out.suffix.removeprefix(".").lower()) not in FORMATS:
         raise unknown_name("format of --out", printable(format), FORMATS)
+    if out is not None:
+        require_replaceable(out, "choose another --out")
     paths = list(dict.fromkeys(path for run in options.runs for path in find_logs(run)))
     logs = {name: read_run_log(path) for name, path in zip(labels_of(paths), paths, strict=True)}
     if out is None:

@@ -126,7 +126,7 @@ def check_classes(train: Source, held_out: Source, num_classes: int) -> None:
         )
 
 
-def check_readable(unreadable: int, images: int, what: str, share: float = 0.1) -> None:
+def check_readable(unreadable: int, images: int, what: str, share: float = 0.1, remedy: str | None = None) -> None:
     """Checks that a result is computed from the data that it is said to be of.
 
     Args:
@@ -134,6 +134,7 @@ def check_readable(unreadable: int, images: int, what: str, share: float = 0.1) 
         images: how many there are.
         what: what they are of, for the message, e.g. "imagenet/val".
         share: the largest share that may be unreadable, `data.unreadable_share`; never all.
+        remedy: what to do, for the message; None names the settings of training.
 
     Raises:
         UserError: there are no images, none of them could be read, or too many could not.
@@ -143,10 +144,11 @@ def check_readable(unreadable: int, images: int, what: str, share: float = 0.1) 
     if unreadable == images:
         raise UserError(
             f"none of the {images} images of {printable(what)} could be read, so there is no result: "
-            "restore them (data.unreadable=fatal stops at the first and names it)."
+            f"{remedy or 'restore them (data.unreadable=fatal stops at the first and names it)'}."
         )
     if unreadable > share * images:
+        limit = "is allowed" if remedy else "data.unreadable_share allows"
         raise UserError(
             f"{unreadable} of the {images} images of {printable(what)} could not be read, more than the share of "
-            f"{share:g} that data.unreadable_share allows: restore them or raise it."
+            f"{share:g} that {limit}: {remedy or 'restore them or raise it'}."
         )

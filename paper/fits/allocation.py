@@ -179,8 +179,8 @@ def simulate_allocation(
             if method != "null":
                 simulated[name][method] = _surface_intervals(size, data, lanes, 2 * losses[method], fitted, cost.slope)
         if "null" in losses:
-            ratios = len(runs) * np.log(losses["null"] / losses["general"])
-    ratio = len(runs) * float(np.log(fits["general, equal rates"][1][0] / fits["general"][1][0]))
+            ratios = len(runs) * _log_ratio(losses["null"], losses["general"])
+    ratio = len(runs) * float(_log_ratio(fits["general, equal rates"][1], fits["general"][1])[0])
 
     routes = {}
     for method, (value, low, high) in found.items():
@@ -197,6 +197,12 @@ def simulate_allocation(
         routes[method] = Route(method, Estimate(value, low, high), bias, spread, coverage)
     p_value = (1 + int((ratios >= ratio).sum())) / (1 + len(ratios))
     return Allocation(truth, routes, ratio, float(p_value), simulations)
+
+
+def _log_ratio(null: Float[np.ndarray, " s"], general: Float[np.ndarray, " s"]) -> Float[np.ndarray, " s"]:
+    """Logarithm of the ratio of two losses, 0 where both forms fit exactly."""
+    least = np.finfo(float).tiny
+    return np.asarray(np.log(np.maximum(null, least) / np.maximum(general, least)))
 
 
 _SURFACE_TRUTHS = dict(zip(TRUTHS, ("general, equal rates", "general"), strict=True))

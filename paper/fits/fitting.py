@@ -187,9 +187,10 @@ def aicc(squares: float, points: int, parameters: int) -> float:
         parameters: Number of fitted parameters without the noise level, which is counted here.
 
     Returns:
-        The criterion; infinite where there are too few observations to correct it.
+        The criterion; infinite where there are too few observations to correct it, finite where the fit is exact.
     """
     k = parameters + 1
     if points <= k + 1:
         return float("inf")
-    return points * float(np.log(squares / points)) + 2 * k + 2 * k * (k + 1) / (points - k - 1)
+    deviance = points * float(np.log(max(squares, np.finfo(float).tiny) / points))
+    return deviance + 2 * k + 2 * k * (k + 1) / (points - k - 1)

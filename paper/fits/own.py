@@ -104,6 +104,8 @@ def read_csv(path: Path) -> tuple[list[Row], list[str]]:
             raise UserError(f"{name} has the column {column} twice: keep one.")
     if "compute" not in header or not {"loss", "error"} & set(header):
         missing = "compute" if "compute" not in header else "loss"
+        if len(header) == 1 and (mark := next((one for one in ";\t|" if one in header[0]), None)):
+            raise UserError(f"{name} separates its cells by {printable(repr(mark))}: separate them by commas.")
         raise UserError(
             f"{name} has no column {missing}: its first line must name compute and loss (or error); it reads "
             f"{printable(', '.join(header), 100)}."

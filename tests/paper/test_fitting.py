@@ -91,6 +91,7 @@ def test_aicc_prefers_the_smaller_model_at_equal_squares():
     assert aicc(1.0, 24, 2) < aicc(1.0, 24, 3)
     # 24 log(1/24) + 6 + 24/20 by hand
     assert aicc(1.0, 24, 2) == pytest.approx(24 * np.log(1 / 24) + 6 + 24 / 20)
+    assert -np.inf < aicc(0.0, 24, 2) < aicc(1e-200, 24, 2)  # of data without noise
 
 
 def test_aicc_of_too_few_points_says_so():

@@ -118,6 +118,7 @@ def test_what_changes_the_meaning_is_noted(simulated, tmp_path, change, note):
     [
         ("", "is empty"),
         ("loss,model\n1,a\n", "has no column compute"),
+        ("compute;loss\n1;2\n", "separates its cells by ';': separate them by commas"),
         ("compute,model\n1,a\n", "has no column loss"),
         ("compute,loss,loss\n1,1,1\n", "has the column loss twice"),
         ("compute,loss\n1e18 FLOPs,2\n", "line 2: compute is '1e18 FLOPs'; write the number alone, and its unit"),

@@ -117,6 +117,7 @@ def test_mistakes_are_one_sentence_and_leave_the_file(tmp_path, monkeypatch, cap
         ([str(run)], "No window can be opened here: write a file with --out"),
         ([str(run), "--out", "x.gif"], "unknown format of --out 'gif'"),
         ([str(run), "--out", "none/x.png"], "cannot be written"),
+        (["empty", "--out", "none/x.png"], "cannot be written"),  # before anything is read
         (["empty", "--out", str(out)], "empty holds no run log (log.jsonl)"),
         (["young", "--out", str(out)], "hold no loss yet"),
         (["damaged", "--out", str(out)], "damaged/log.jsonl"),
