@@ -156,8 +156,10 @@ def least_squares(
         normal = np.swapaxes(weighted, 1, 2) @ jacobian
         gradient = (np.swapaxes(weighted, 1, 2) @ residual[:, :, None])[:, :, 0]
         curvature = normal[:, diagonal, diagonal]
-        # A floor keeps directions that the resample does not see solvable.
-        normal[:, diagonal, diagonal] += damping[lanes, None] * curvature + 1e-12 * curvature.max(-1, keepdims=True)
+        # A floor keeps directions that the resample does not see solvable; where the model is flat, a lane stays.
+        most = curvature.max(-1, keepdims=True)
+        floor = np.where(most > np.finfo(float).tiny, 1e-12 * most, 1)
+        normal[:, diagonal, diagonal] += damping[lanes, None] * curvature + floor
         trial = theta[lanes] + np.linalg.solve(normal, gradient[:, :, None])[:, :, 0]
         trial_prediction, trial_jacobian = model(trial, lanes)
         trial_loss = (weights * cost(y - trial_prediction)).sum(-1)

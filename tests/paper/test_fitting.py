@@ -76,6 +76,19 @@ def test_least_squares_equals_scipy_in_every_lane(delta):
         np.testing.assert_allclose(objective(theta[lane]), loss[lane] * 1e4, rtol=1e-9)
 
 
+def test_a_lane_whose_model_is_flat_stays_where_it_is():
+    """As of a power law that starts so steep that nothing is left of it at any point."""
+    x, y = np.arange(1.0, 6.0), 3.0 * np.arange(1.0, 6.0)
+
+    def model(theta, lanes):
+        slope = np.where(lanes == 1, 0.0, 1.0)[:, None] * x
+        return theta * slope, slope[:, :, None]
+
+    theta, loss = least_squares(model, np.array([[1.0], [1.0]]), y[None], np.ones((2, 5)))
+    assert theta[:, 0] == pytest.approx([3, 1])
+    assert loss == pytest.approx([0, 0.5 * (y**2).sum()])
+
+
 def test_interval_leaves_out_lanes_without_a_value():
     samples = np.concatenate([np.arange(1, 1001.0), [np.nan] * 5])
     found = estimate(500, samples, "nats")
