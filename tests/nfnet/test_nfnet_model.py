@@ -119,7 +119,7 @@ def test_stochastic_depth_drops_later_blocks_more_often():
     assert abs(np.corrcoef(np.ravel(kept[1]), np.ravel(kept[2]))[0, 1]) < 4 / np.sqrt(n)
 
 
-@pytest.mark.parametrize("how", ["images", "argument"])
+@pytest.mark.parametrize("how", ["images", pytest.param("argument", marks=pytest.mark.slow)])
 def test_bfloat16_activations_keep_float32_parameters_and_results(how):
     images = make_images(3)
     net = network(CLASSES, TINY, dtype=jnp.bfloat16 if how == "argument" else None)

@@ -53,7 +53,7 @@ def test_weight_standardized_convolutions_preserve_variance():
     assert variance(inside) == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize("std", [1.0, 1.4])
+@pytest.mark.parametrize("std", [pytest.param(1.0, marks=pytest.mark.slow), 1.4])
 def test_identity_blocks_add_alpha_squared(std):
     config = BlockConfig(256, 256, bottleneck=128, groups=2, se_hidden=128, beta=1 / std, alpha=0.2)
     x = std * jax.random.normal(jax.random.key(0), (8, 12, 12, 256))

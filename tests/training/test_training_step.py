@@ -122,7 +122,7 @@ def test_ascending_moves_by_rho():
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(still))
 
 
-@pytest.mark.parametrize("sam_rho", [0.0, 0.1])
+@pytest.mark.parametrize("sam_rho", [pytest.param(0.0, marks=pytest.mark.slow), 0.1])
 def test_accumulation_changes_nothing(sam_rho):
     data = batch(16, weights=[1] * 13 + [0] * 3)
     whole = dataclasses.replace(PLAIN, sam_rho=sam_rho)

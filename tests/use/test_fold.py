@@ -37,7 +37,8 @@ def difference(ours, theirs):
 
 
 @pytest.mark.parametrize(
-    ("activation", "floor", "images"), [("gelu", "clamp", ODD), ("gelu_erf", "add", IMAGES), ("silu", "add", IMAGES)]
+    ("activation", "floor", "images"),
+    [("gelu", "clamp", ODD), ("gelu_erf", "add", IMAGES), pytest.param("silu", "add", IMAGES, marks=pytest.mark.slow)],
 )
 def test_logits_and_features_are_the_originals(activation, floor, images):
     config = dataclasses.replace(TINY, activation=activation, floor=floor)

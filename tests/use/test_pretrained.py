@@ -118,7 +118,7 @@ def test_files_of_several_or_no_networks_are_refused() -> None:
 SMALL = dataclasses.replace(MICRO, widths=(16, 16, 16, 16), depths=(1, 1, 1, 1))
 
 
-@pytest.mark.parametrize("timm", [True, False])
+@pytest.mark.parametrize("timm", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_origin_chooses_the_network(timm: bool, tmp_path: Path) -> None:
     path = tmp_path / "small.safetensors"
     shapes = {key: value.shape for key, value in golden.flatten(abstract_parameters(network(5, SMALL))).items()}
