@@ -28,13 +28,13 @@
           .geometric(Math.min(...hours), Math.max(...hours), 60)
           .map((at) => ({ law, hours: at, value: calc.law(data.laws[law], at) })),
       );
-      answer.textContent =
+      answer.innerHTML =
         `${runs.length} of ${data.runs.length} runs. ` +
         all("law")
           .map((law) => {
             const { irreducible, coefficient, exponent } = data.laws[law];
             const above = irreducible ? `${number(irreducible)} + ` : "";
-            return `${law}: ${above}${number(coefficient)} × hours^−${number(exponent)}`;
+            return `${law}: ${above}${number(coefficient)} × hours<sup>−${number(exponent)}</sup>`;
           })
           .join("; ");
       const tooltip = [
