@@ -12,6 +12,7 @@ whatever gamma is, which least squares needs to find its way.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -267,8 +268,9 @@ class Surface:
 
     @property
     def irreducible_error(self) -> float:
-        """Standard error of ``E`` from the covariance, in its unit."""
-        return self.irreducible.value * float(np.sqrt(self.covariance[0, 0]))
+        """Standard error of ``E`` from the covariance, in its unit; NaN where the runs do not determine it."""
+        variance = float(self.covariance[0, 0])
+        return self.irreducible.value * math.sqrt(variance) if variance >= 0 else math.nan
 
     def predict(self, parameters: np.ndarray, images: np.ndarray) -> np.ndarray:
         """Loss of a model of ``parameters`` that has seen ``images`` examples."""
