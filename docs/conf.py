@@ -11,7 +11,7 @@ from sphinx import addnodes
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-gc.set_threshold(300_000, 20, 20)  # Sphinx's trees are large and live to the end: a fifth of the time went into looking
+gc.set_threshold(300_000, 20, 20)  # Sphinx's trees are large and live to the end: looking through them is in vain
 
 _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 _REPOSITORY = _PROJECT["urls"].get("Repository", "")
@@ -65,7 +65,7 @@ html_theme_options = {
     "navbar_persistent": [],  # the sidebar and the article have a search already
     "use_download_button": False,
     "use_fullscreen_button": False,
-    "collapse_navbar": True,  # the links of all pages in every page would be a third of the site
+    "collapse_navbar": True,  # not the links of all pages in every page
     "max_navbar_depth": 2,
     "show_navbar_depth": 1,
     "show_toc_level": 2,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.simulated import grid_of
 
-from paper.fits.allocation import LEAN, TRUTHS, simulate_allocation
+from paper.fits.allocation import LEAN, TRUTHS, _log_ratio, simulate_allocation
 from paper.fits.analysis import Analysis
 from paper.fits.fitting import Estimate
 from paper.fits.held_out import hold_out
@@ -75,6 +75,10 @@ def test_coverage_of_the_general_surface_is_near_what_it_claims(equal):
     """Sixty data sets: the share of 95% intervals has a standard error of 2.8 points."""
     route = equal.routes["general"]
     assert all(route.coverage[truth] > 0.95 - 4 * 0.028 for truth in TRUTHS)
+
+
+def test_forms_that_both_fit_exactly_are_equally_likely():
+    assert _log_ratio(np.array([0.0, 2.0]), np.array([0.0, 1.0])) == pytest.approx([0, np.log(2)])
 
 
 def test_without_curves_routes_by_curves_are_left_out():

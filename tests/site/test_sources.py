@@ -40,7 +40,10 @@ def test_shrinking_changes_nothing_that_is_seen(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(parents=True)
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8))
     picture.save(tmp_path / "_images" / "one.png")
-    (tmp_path / "_static" / "site.js.map").touch()
+    unused = [tmp_path / "_static" / name for name in ("site.js.map", "locales/de/theme.mo")]
+    unused[1].parent.mkdir(parents=True)
+    for path in unused:
+        path.touch()
     icon = '[512,512,[8962,"house"],"f015","M0 0"]'
     icons = tmp_path / "_static" / "scripts" / "fontawesome.js"
     icons.write_text(f'x={{home:{icon},"arrow-up":{icon.replace("house", "up")},bars:{icon.replace("house", "menu")}}}')
@@ -53,7 +56,7 @@ def test_shrinking_changes_nothing_that_is_seen(tmp_path: Path) -> None:
     with Image.open(tmp_path / "_images" / "one.webp") as found:
         np.testing.assert_array_equal(np.asarray(found.convert("RGB")), np.asarray(picture))
     assert icons.read_text() == f"x={{home:{icon},bars:{icon.replace('house', 'menu')}}}"
-    assert not (tmp_path / "_static" / "site.js.map").exists()
+    assert not any(path.exists() for path in unused)
 
 
 @pytest.mark.parametrize(("position", "conversion"), list(zip((-1.0, 0.0, 1.0), CONVERSIONS, strict=True)))

@@ -10,7 +10,7 @@ from pathlib import Path
 __all__ = ["ROOT", "code", "escaped", "table", "toctree", "with_code", "within", "write"]
 
 ROOT = Path(__file__).resolve().parents[2]
-_MARKS = re.compile(r"([\\`*_{}\[\]<>$|~#])")
+_MARKS = re.compile(r"[\\`*_{}\[\]<>$|~#]")
 
 
 def write(path: Path, text: str) -> None:
@@ -21,17 +21,13 @@ def write(path: Path, text: str) -> None:
 
 def escaped(text: object) -> str:
     """Plain text as Markdown that shows it unchanged, on one line."""
-    return _MARKS.sub(r"\\\1", " ".join(str(text).split()))
+    return _MARKS.sub(r"\\\g<0>", " ".join(str(text).split()))
 
 
 def with_code(text: str) -> str:
     """A docstring's paragraph as Markdown: what stands in backticks is code, the rest is shown unchanged."""
-    flat = " ".join(text.split())
-    # Of three parts, the second is the run of backticks that the third stands in.
-    parts = re.split(r"(`+)(.+?)\1", flat)
-    return "".join(
-        code(part) if i % 3 == 2 else _MARKS.sub(r"\\\1", part) for i, part in enumerate(parts) if i % 3 != 1
-    )
+    mark = re.compile(rf"(?P<ticks>`+)(?P<code>.+?)(?P=ticks)|{_MARKS.pattern}")
+    return mark.sub(lambda found: code(found["code"]) if found["ticks"] else f"\\{found[0]}", " ".join(text.split()))
 
 
 def within(text: object) -> str:

@@ -1,4 +1,4 @@
-"""Takes out of the built site what no reader of it sees; two thirds of its size."""
+"""Takes out of the built site what no reader of it sees."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-_UNUSED = ("*.map", "*webpack-macros.html", "locales/*", "fa-brands-*.woff2", "fa-regular-*.woff2")
+_UNUSED = ("*.map", "*webpack-macros.html", "*.mo", "*.po", "fa-brands-*.woff2", "fa-regular-*.woff2")
 """Files of the theme: helps to debug it, its templates, other languages, fonts of icons that no page has."""
 
 _ICON = re.compile(
@@ -19,7 +19,8 @@ _PLAIN = re.compile(r'<span class="(?:pre|n|p|w)">([^<]*)</span>')
 """Names, punctuation and space in code, which have the colour of what is around them in both themes."""
 _TITLE = re.compile(r'(<a class="reference internal" href="[^"]*") title="[^"]*"')
 """Names of what links of the reference lead to, which stand in their addresses."""
-_CODE = re.compile(r"(<(pre|script|style|textarea)\b.*?</\2>)", re.DOTALL)
+_INDENTED = re.compile(r"(<(pre|script|style|textarea)\b.*?</\2>)|\n\s+", re.DOTALL)
+"""Line breaks with what follows, and first what keeps them."""
 
 
 def shrink(site: Path, jobs: int) -> None:
@@ -30,18 +31,14 @@ def shrink(site: Path, jobs: int) -> None:
     static = site / "_static"
     for pattern in _UNUSED:
         for path in static.rglob(pattern):
-            if path.is_file():
-                path.unlink()
+            path.unlink()
     with ThreadPoolExecutor(jobs) as threads:
         list(threads.map(_to_webp, (site / "_images").glob("*.png")))
     used: set[str] = set()
     for path in site.rglob("*.html"):
         page = re.sub(r'(_images/[\w.-]+)\.png(?=")', r"\1.webp", path.read_text(encoding="utf-8"))
-        parts = _CODE.split(_PLAIN.sub(r"\1", _TITLE.sub(r"\1", page)))
-        # Of three parts, the last is the name of the element in the second.
-        page = "".join(
-            part if i % 3 == 1 else re.sub(r"\n\s+", "\n", part) for i, part in enumerate(parts) if i % 3 < 2
-        )
+        page = _PLAIN.sub(r"\1", _TITLE.sub(r"\1", page))
+        page = _INDENTED.sub(lambda found: found[1] or "\n", page)
         path.write_text(page, encoding="utf-8")
         used |= _icons(page)
     scripts = static / "scripts"
