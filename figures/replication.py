@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from figures import style
 from paper.replication.findings import matched
-from paper.replication.logs import AXES, Replication
+from paper.replication.logs import Replication
 
 if TYPE_CHECKING:
     from paper.study import Study
@@ -56,7 +56,7 @@ def draw(replication: Replication, centres: Mapping[str, float]) -> Figure:
 def _message(replication: Replication) -> tuple[str, str]:
     progress = replication.progress
     ended, planned = int(progress.ended.sum()), int(progress.planned.sum())
-    shares = {axis: float((matched(replication, axis).difference < 0).mean()) for axis in AXES}
+    shares = {axis: float((matched(replication, axis).difference < 0).mean()) for axis in replication.axes}
     told = " and ".join(f"{share:.0%} by {axis}" for axis, share in shares.items() if np.isfinite(share))
     lead = f"Of the budgets that both families reach, NFNets have the lower loss at {told}. " if told else ""
     by_stage = progress.groupby("stage", sort=False)[["ended", "planned"]].sum().itertuples()
@@ -120,6 +120,6 @@ def _fine_tuned(axes: Axes, replication: Replication, tuned: pd.DataFrame) -> No
 def from_study(study: Study) -> Figure:
     """Our own runs, as far as their logs are committed."""
     from nfnet.studies.sweep import load_study
-    from paper.replication.plan import STUDIES
+    from paper.replication.plan import CPU
 
-    return draw(study.replication, {name: load_study(path).learning_rates.centre for name, path in STUDIES.items()})
+    return draw(study.replication, {name: load_study(path).learning_rates.centre for name, path in CPU.studies.items()})

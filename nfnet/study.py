@@ -55,7 +55,8 @@ def status(study: Study) -> str:
     return table
 
 
-def _executor(study: Study) -> Executor:
+def executor_of(study: Study) -> Executor:
+    """Returns the executor that a study names."""
     if study.executor == "subprocess":
         return subprocesses(study.parallel)
     if study.executor == "slurm":
@@ -77,14 +78,16 @@ def run_study(study: Study, executor: Executor, extra: Sequence[str] = ()) -> in
     """
     loss = partial(_loss_of, study)
 
-    tried: set[Trial] = set()
-    while trials := [trial for trial in next_trials(study, loss) if trial not in tried]:
-        codes = executor([[*run_arguments(study, trial), *extra] for trial in trials])
-        stopped = [code for code in codes if code > 128]
-        if stopped:
-            return stopped[0]
-        tried.update(trials)  # one that failed is not tried again before the command is repeated
-    failed = [trial for trial in tried if loss(trial) is None]
+    started: set[Trial] = set()  # one that failed is not tried again before the command is repeated
+
+    def ready() -> list[list[str]]:
+        trials = [trial for trial in next_trials(study, loss) if trial not in started]
+        started.update(trials)
+        return [[*run_arguments(study, trial), *extra] for trial in trials]
+
+    if code := executor(ready):
+        return code
+    failed = [trial for trial in started if loss(trial) is None]
     for trial in failed:
         folder = Path(study.workdir) / trial.name
         print(f"failed: {folder}{_last_line(folder / OUTPUT)}", file=sys.stderr)
@@ -109,7 +112,7 @@ def _study(arguments: Sequence[str] | None) -> int:
     check_docstrings()  # or each of its runs would end in it
     study = load_study(find_provided(options.study, "the study", CONFIGS / "studies"))
     extra = [command_line.NO_CACHE] if options.no_compilation_cache else []
-    code = 0 if options.status else run_study(study, _executor(study), extra)
+    code = 0 if options.status else run_study(study, executor_of(study), extra)
     print(status(study))
     return code
 

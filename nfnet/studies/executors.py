@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,16 @@ from typing import Any
 from nfnet.errors import UserError
 
 OUTPUT = "output.txt"
+_POLL = 0.1  # seconds between looks at processes
+_POLL_JOBS = 5.0  # and at jobs, of which submitit asks Slurm less often still
 
 # `nfnet.train.main`: takes the arguments of a run and returns its exit code.
 Command = Callable[[Sequence[str]], int]
-# Takes the arguments of several runs, and returns their exit codes.
-Executor = Callable[[Sequence[Sequence[str]]], list[int]]
+# Returns the arguments of the runs that can be started and have not been returned before. It is asked again whenever a
+# run has ended, since the next runs of a search follow from those before.
+Ready = Callable[[], Sequence[Sequence[str]]]
+# Executes runs until there are none, and returns 0, or the exit code of one that a signal stopped.
+Executor = Callable[[Ready], int]
 
 
 def _workdir(arguments: Sequence[str]) -> Path:
@@ -28,13 +34,13 @@ def _workdir(arguments: Sequence[str]) -> Path:
 def in_process(train: Command) -> Executor:
     """Executes runs one after the other; stops at the first that a signal stopped."""
 
-    def execute(runs: Sequence[Sequence[str]]) -> list[int]:
-        codes = []
-        for arguments in runs:
-            codes.append(train(arguments))
-            if codes[-1] > 128:
-                break
-        return codes
+    def execute(ready: Ready) -> int:
+        waiting = deque(ready())
+        while waiting:
+            if (code := train(waiting.popleft())) > 128:
+                return code
+            waiting.extend(ready())
+        return 0
 
     return execute
 
@@ -45,34 +51,31 @@ def subprocesses(parallel: int) -> Executor:
     SIGTERM and SIGINT are passed on; the runs then save and exit.
     """
 
-    def execute(runs: Sequence[Sequence[str]]) -> list[int]:
-        waiting = list(enumerate(runs))
-        running: dict[int, subprocess.Popen[bytes]] = {}
-        codes: dict[int, int] = {}
+    def execute(ready: Ready) -> int:
+        waiting = deque(ready())
+        running: list[subprocess.Popen[bytes]] = []
         stopped: list[int] = []
 
         def stop(number: int, _: Any) -> None:
             stopped.append(number)
-            for process in running.values():
+            for process in running:
                 process.send_signal(number)
 
         former = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             while running or (waiting and not stopped):
                 while waiting and len(running) < parallel and not stopped:
-                    index, arguments = waiting.pop(0)
-                    running[index] = _start(arguments)
-                for index, process in list(running.items()):
-                    if (code := process.poll()) is not None:
-                        codes[index] = code
-                        del running[index]
-                time.sleep(0.1)
+                    running.append(_start(waiting.popleft()))
+                time.sleep(_POLL)
+                ended = [process for process in running if process.poll() is not None]
+                for process in ended:
+                    running.remove(process)
+                if ended and not stopped:
+                    waiting.extend(ready())
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)
-        if stopped:
-            codes[len(runs)] = 128 + stopped[0]
-        return [codes[index] for index in sorted(codes)]
+        return 128 + stopped[0] if stopped else 0
 
     return execute
 
@@ -99,7 +102,7 @@ def _environment() -> dict[str, str]:
 
 
 def slurm(train: Command, folder: Path, parameters: Mapping[str, Any], cluster: str = "slurm") -> Executor:
-    """Submits each run as a job and waits for all.
+    """Submits each run as a job as soon as it can start, and waits for all.
 
     Args:
         train: what a job calls.
@@ -109,7 +112,7 @@ def slurm(train: Command, folder: Path, parameters: Mapping[str, Any], cluster: 
         cluster: "slurm", or submitit's "local" and "debug".
     """
 
-    def execute(runs: Sequence[Sequence[str]]) -> list[int]:
+    def execute(ready: Ready) -> int:
         import submitit
 
         try:
@@ -121,14 +124,25 @@ def slurm(train: Command, folder: Path, parameters: Mapping[str, Any], cluster: 
             ) from error
         several = int(parameters.get("nodes", 1)) * int(parameters.get("tasks_per_node", 1)) > 1
         extra = ["--coordinator", "auto"] if several else []
-        jobs = [executor.submit(train, [*arguments, *extra]) for arguments in runs]
-        codes = []
-        for job, arguments in zip(jobs, runs, strict=True):
-            try:
-                codes.append(max(job.results()))
-            except Exception as error:
-                print(f"{_workdir(arguments)}: job {job.job_id}: {error}", file=sys.stderr)
-                codes.append(1)
-        return codes
+        waiting = deque(ready())
+        jobs: list[tuple[Path, Any]] = []
+        while waiting or jobs:
+            jobs += [(_workdir(one), executor.submit(train, [*one, *extra])) for one in waiting]
+            waiting.clear()
+            ended = [job for job in jobs if job[1].done()]
+            for workdir, job in ended:
+                try:
+                    code = max(job.results())
+                except Exception as error:
+                    print(f"{workdir}: job {job.job_id}: {error}", file=sys.stderr)
+                    code = 1
+                if code > 128:
+                    return code
+                jobs.remove((workdir, job))
+            if ended:
+                waiting.extend(ready())
+            else:
+                time.sleep(_POLL_JOBS)
+        return 0
 
     return execute

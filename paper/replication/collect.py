@@ -2,7 +2,8 @@
 
     python -m paper.replication.collect
 
-A log is copied byte for byte from `runs/replication` to the same place below `paper/replication/runs`; one that is
+A log is copied byte for byte from `runs/replication` to the same place below `paper/replication/runs`, or with
+`--plan gpu` from `runs/replication_gpu` to `paper/replication/runs_gpu`; one that is
 there already stays if the run is the same. Runs that diverged are kept like those that finished.
 """
 
@@ -17,7 +18,7 @@ from nfnet.errors import UserError, printable
 from nfnet.files import local_path
 from paper.commands import require_writable, run
 from paper.files import write_files
-from paper.replication.plan import ENDS, RUNS, STAGES, STUDIES
+from paper.replication.plan import CPU, ENDS, PLANS, STAGES
 
 
 def collect(source: Path, out: Path) -> list[Path]:
@@ -28,7 +29,7 @@ def collect(source: Path, out: Path) -> list[Path]:
     """
     from nfnet.training.run_log import LOG, read_run_log
 
-    paths = [path for folder in (*STUDIES, *STAGES) for path in sorted((source / folder).rglob(LOG))]
+    paths = [path for folder in (*CPU.studies, *STAGES) for path in sorted((source / folder).rglob(LOG))]
     if not paths:
         raise UserError(f"{printable(source)} has no {LOG} below it: name the folder of the replication's runs.")
     new: dict[Path, bytes] = {}
@@ -53,13 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m paper.replication.collect", description="Collect the logs of the runs that have ended."
     )
-    parser.add_argument("source", nargs="?", default="runs/replication", help="folder of the runs (%(default)s)")
-    parser.add_argument("--out", default=str(RUNS), help="where to copy them (the package's folder)")
+    parser.add_argument("source", nargs="?", help="folder of the runs (that of the plan)")
+    parser.add_argument("--plan", choices=PLANS, default=CPU.name, help="whose runs they are (default: %(default)s)")
+    parser.add_argument("--out", help="where to copy them (the package's folder)")
     arguments = parser.parse_args(argv)
     try:
-        out = local_path(arguments.out, "--out")
+        plan = PLANS[arguments.plan]
+        out = local_path(arguments.out or plan.runs, "--out")
         require_writable(out, "--out")
-        new = collect(local_path(arguments.source, "SOURCE"), out)
+        new = collect(local_path(arguments.source or plan.working, "SOURCE"), out)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -20,7 +20,7 @@ from paper.fits.fitting import Estimate
 from paper.fits.laws import frontier_mask
 from paper.fits.optimum import Optimum
 from paper.noise import INTERVAL, difference_error
-from paper.replication.logs import AXES, Replication
+from paper.replication.logs import Replication
 
 __all__ = ["QUESTIONS", "SWAP", "Finding", "matched", "visible"]
 
@@ -295,7 +295,7 @@ def matched(replication: Replication, axis: str) -> pd.DataFrame:
 
     Args:
         replication: The runs.
-        axis: One of `paper.replication.logs.AXES`.
+        axis: One of `replication.axes`.
 
     Returns:
         ``compute`` and ``difference``: log of the NFNets' loss less that of the ViTs'.
@@ -320,7 +320,7 @@ def matched(replication: Replication, axis: str) -> pd.DataFrame:
 def convnets_match(replication: Replication) -> Finding:
     """Log of the NFNets' lowest loss less that of the ViTs' at equal compute, counted both ways."""
     noise = INTERVAL * math.hypot(replication.noise(NFNETS), replication.noise(VITS))
-    both = {axis: matched(replication, axis).difference for axis in AXES}
+    both = {axis: matched(replication, axis).difference for axis in replication.axes}
     shares = ", ".join(f"{(one < 0).mean():.0%} of budgets by {axis} (beyond the noise {(one < -noise).mean():.0%})"
                        for axis, one in both.items())  # fmt: skip
     return Finding(

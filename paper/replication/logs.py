@@ -15,7 +15,7 @@ import pandas as pd
 
 from nfnet.errors import UserError, printable
 from paper.fits.own import read_seconds
-from paper.replication.plan import ENDS, FOLDER, RUNS, STAGES, STUDIES, fewest, planned
+from paper.replication.plan import CPU, ENDS, FOLDER, STAGES, Plan, fewest, planned
 
 if TYPE_CHECKING:
     from paper.fits.analysis import Analysis
@@ -40,34 +40,41 @@ class Replication:
     """Logged runs of the replication.
 
     Attributes:
+        plan: Which runs there are to be.
         folder: Where their logs lie.
         runs: A row a run, see :data:`COLUMNS`.
-        seconds: Core seconds of a training image of each model.
+        seconds: Core seconds of a training image of each model; empty if compute is counted in FLOPs alone.
     """
 
+    plan: Plan
     folder: Path
     runs: pd.DataFrame
     seconds: Mapping[str, float]
 
     @classmethod
-    def load(cls, folder: Path = RUNS, speeds: Path = SPEEDS) -> Replication:
-        """Reads the logs below a folder.
+    def load(cls, folder: Path | None = None, plan: Plan = CPU) -> Replication:
+        """Reads the logs below a folder, that of the plan by default.
 
         Raises:
             UserError: If a log or the speeds are damaged.
         """
         from nfnet.training.run_log import LOG
 
-        seconds = read_seconds(speeds)
+        folder, seconds = folder or plan.runs, read_seconds(SPEEDS) if plan is CPU else {}
         rows = [
             row
-            for family in STUDIES
+            for family in plan.studies
             for top, stage in ((folder / family, _STUDY), *((folder / one / family, one) for one in STAGES))
             for path in sorted(top.rglob(LOG))
             if (row := _row(path, top, stage, family, seconds))
         ]
         runs = pd.DataFrame(rows, columns=list(COLUMNS))
-        return cls(folder, runs.astype(dict.fromkeys(NUMBERS, float)), seconds)
+        return cls(plan, folder, runs.astype(dict.fromkeys(NUMBERS, float)), seconds)
+
+    @property
+    def axes(self) -> Mapping[str, str]:
+        """Those of :data:`AXES` in which these runs are counted."""
+        return AXES if self.seconds else {"FLOPs": AXES["FLOPs"]}
 
     def of(self, stage: str, family: str) -> pd.DataFrame:
         """The runs of a stage, one of ``study``, ``seeds``, ``fine-tuning`` and ``grids``."""
@@ -88,14 +95,16 @@ class Replication:
         from nfnet.studies.sweep import load_study
 
         rows = []
-        for family, path in STUDIES.items():
+        for family, path in self.plan.studies.items():
             study = replace(load_study(path), workdir=str(self.folder / family))
-            least = {_STUDY: 2 * len(study.models) * len(study.epochs), **fewest(family, study)}
-            follows = Counter(one.stage for one in planned(family, study))
+            follow = self.plan.follows[family]
+            least = {_STUDY: 2 * len(study.models) * len(study.epochs), **fewest(follow, study)}
+            follows = Counter(one.stage for one in planned(follow, study))
             numbers = {stage: max(number, follows[stage]) for stage, number in least.items()}
             rows += [
                 {"stage": stage, "family": family, "ended": len(self.of(stage, family)), "planned": number}
                 for stage, number in numbers.items()
+                if number
             ]
         return pd.DataFrame(rows)
 
@@ -126,7 +135,7 @@ class Replication:
 
         Args:
             family: ``nfnets`` or ``vits``.
-            axis: One of :data:`AXES`.
+            axis: One of :attr:`axes`.
         """
         return self._owns.get((family, axis))
 
@@ -135,10 +144,10 @@ class Replication:
         from paper.fits.own import LEAST, analyse, read_study
 
         found = {}
-        for family in STUDIES:
+        for family in self.plan.studies:
             if len(self.tuned(family)) < LEAST:
                 continue
-            for axis, unit in AXES.items():
+            for axis, unit in self.axes.items():
                 rows, notes = read_study(self.folder / family, unit, self.seconds)
                 limit = self._quarter(family, axis)
                 found[family, axis] = analyse(rows, notes, family, compute_unit=unit, limit=limit)
@@ -161,7 +170,7 @@ def _row(path: Path, top: Path, stage: str, family: str, seconds: Mapping[str, f
         parts = parts[1:]
     header, last = log.header, log.metrics[-1] if log.metrics else None
     settings = header.config
-    if parts[0] not in seconds:
+    if seconds and parts[0] not in seconds:
         raise UserError(f"{printable(path)}: {printable(parts[0], 40)} is no model of speeds.csv: restore either.")
     examples = last.examples if last else 0
     return {
@@ -179,7 +188,7 @@ def _row(path: Path, top: Path, stage: str, family: str, seconds: Mapping[str, f
         "macs": header.macs,
         "examples": examples,
         "flops": last.flops if last else 0.0,
-        "core_hours": examples * seconds[parts[0]] / 3600,
+        "core_hours": examples * seconds.get(parts[0], math.nan) / 3600,
         "code": header.code,
         "device": header.device,
         "log": path.relative_to(top.parent).as_posix(),

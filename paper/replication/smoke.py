@@ -19,7 +19,7 @@ from nfnet.files import local_path
 from paper.commands import require_writable, run
 from paper.replication.collect import collect
 from paper.replication.logs import Replication
-from paper.replication.plan import STUDIES, fine_tuning
+from paper.replication.plan import CPU, fine_tuning
 from paper.replication.prepare import FINETUNING_SIDE, PRETRAINING_SIDE
 
 MODEL, EPOCHS = "S0", 1.0
@@ -46,7 +46,7 @@ def smoke(out: Path) -> Replication:
         if split == "train":
             write_arrays(data / "tiny_imagenet", split, digits, PRETRAINING_SIDE)
         write_arrays(data / "cifar10", split, digits, FINETUNING_SIDE)
-    whole = load_study(STUDIES["nfnets"])
+    whole = load_study(CPU.studies["nfnets"])
     study = replace(
         whole,
         workdir=str(out / "nfnets"),
@@ -57,7 +57,7 @@ def smoke(out: Path) -> Replication:
     if run_study(study, in_process(train.main)):
         raise UserError(f"{printable(out)}: a run failed; what it said stands above.")
     (best,) = best_trials(study, lambda trial: standing(study, trial).loss)
-    tuned = fine_tuning("nfnets", study, best, "plain", {**SETTINGS, "training.epochs": EPOCHS})
+    tuned = fine_tuning(CPU.follows["nfnets"].config, study, best, "plain", {**SETTINGS, "training.epochs": EPOCHS})
     if finetune.main(tuned.arguments):
         raise UserError(f"{printable(out)}: fine-tuning failed; what it said stands above.")
     collect(out, out / "runs")

@@ -15,7 +15,7 @@ from paper.fits.own import read_seconds, read_study
 from paper.replication.collect import collect, main
 from paper.replication.findings import QUESTIONS, visible
 from paper.replication.logs import SPEEDS, Replication
-from paper.replication.plan import FOLDER, RUNS, STUDIES, planned
+from paper.replication.plan import CPU, FOLDER, planned
 from paper.study import Study
 
 DESIGN = (FOLDER / "design.md").read_text(encoding="utf-8")
@@ -67,7 +67,7 @@ def write(folder: Path, model, epochs, rate, seed, loss, top1=None):
 
 def make(root: Path, truth: Truth) -> None:
     """Writes the logs of all runs, as the studies and what follows them would."""
-    for family, path in STUDIES.items():
+    for family, path in CPU.studies.items():
         study = dataclasses.replace(load_study(path), workdir=str(root / family))
         centre = study.learning_rates.centre
 
@@ -78,7 +78,7 @@ def make(root: Path, truth: Truth) -> None:
         while trials := next_trials(study, lambda trial, study=study: standing(study, trial).loss):
             for trial in trials:
                 run(trial, root / family / trial.name)
-        for one in planned(family, study):
+        for one in planned(CPU.follows[family], study):
             parts = one.workdir.relative_to(root / one.stage / family).parts
             if one.stage == "fine-tuning":
                 model, epochs = parts[0], float(parts[1].partition("_")[2])
@@ -232,11 +232,11 @@ def test_speeds_that_are_none_are_told(text, tmp_path):
 def test_committed_logs_are_of_committed_code_and_of_the_design():
     """Each names its code, device and seed; each model its speed; no log lies where the plan has no run."""
     runs = Replication.load().runs
-    assert len(runs) == len(list(RUNS.rglob(LOG))) > 0
+    assert len(runs) == len(list(CPU.runs.rglob(LOG))) > 0
     assert not runs.code.str.contains("dirty").any()
     assert set(runs.device) <= {"cpu"}
     assert set(runs[runs.stage == "study"].seed) <= {0}
-    trials = {name: load_study(path) for name, path in STUDIES.items()}
+    trials = {name: load_study(path) for name, path in CPU.studies.items()}
     for run in runs[runs.stage == "study"].itertuples():
         assert run.epochs in trials[run.family].epochs
         assert run.model in trials[run.family].models
@@ -245,7 +245,7 @@ def test_committed_logs_are_of_committed_code_and_of_the_design():
 def test_the_figure_draws_from_none_some_and_all_runs(complete, made, tmp_path):
     from figures.replication import draw
 
-    centres = {name: load_study(path).learning_rates.centre for name, path in STUDIES.items()}
+    centres = {name: load_study(path).learning_rates.centre for name, path in CPU.studies.items()}
     for number, replication in enumerate((complete, Study.load().replication, Replication.load(tmp_path / "none"))):
         draw(replication, centres).savefig(tmp_path / f"{number}.png")
     collect(made, tmp_path / "few")

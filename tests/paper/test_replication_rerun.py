@@ -11,7 +11,7 @@ from nfnet import train
 from nfnet.studies.sweep import known_trials, load_study, run_arguments, standing
 from paper.noise import INTERVAL
 from paper.replication.logs import Replication
-from paper.replication.plan import RUNS, STUDIES
+from paper.replication.plan import CPU
 from paper.replication.smoke import EPOCHS, MODEL, smoke
 
 DATA = "REPLICATION_DATA"
@@ -36,9 +36,9 @@ def test_a_logged_point_comes_out_again_within_the_noise_of_seeds(tmp_path):
     noise = Replication.load().noise("nfnets")
     if math.isnan(noise):
         pytest.skip("no seeds have been run yet, so that their noise is not known")
-    study = load_study(STUDIES["nfnets"])
+    study = load_study(CPU.studies["nfnets"])
     (trial,) = {t for t in _trials(study) if (t.model, t.epochs, t.learning_rate) == POINT}
-    logged = standing(dataclasses.replace(study, workdir=str(RUNS / "nfnets")), trial)
+    logged = standing(dataclasses.replace(study, workdir=str(CPU.runs / "nfnets")), trial)
     path = {"data.path": str(Path(os.environ[DATA]) / "tiny_imagenet")}
     again = dataclasses.replace(study, workdir=str(tmp_path), overrides={**study.overrides, **path})
     assert train.main(run_arguments(again, trial)) == 0
@@ -47,5 +47,5 @@ def test_a_logged_point_comes_out_again_within_the_noise_of_seeds(tmp_path):
 
 
 def _trials(study):
-    there = dataclasses.replace(study, workdir=str(RUNS / "nfnets"))
+    there = dataclasses.replace(study, workdir=str(CPU.runs / "nfnets"))
     return known_trials(there, lambda trial: standing(there, trial).loss)

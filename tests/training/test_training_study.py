@@ -140,25 +140,41 @@ def test_failures_are_told_and_other_runs_done(tmp_path, capsys):
     study = load_study(tmp_path / "study.toml")
     attempted = []
 
-    def executor(runs):
-        attempted.extend(runs)
-        return [2] * len(runs)
+    def executor(ready):
+        while runs := ready():
+            attempted.extend(runs)
+        return 0
 
     assert command.run_study(study, executor) == 1
     assert len(attempted) == 1
     assert capsys.readouterr().err.count("failed:") == 1
-    assert command.run_study(study, lambda runs: [143]) == 143
+    assert command.run_study(study, lambda ready: 143) == 143
     assert path.endswith("study.toml")
 
 
-@pytest.mark.parametrize("kind", ["subprocess", "slurm"])
-def test_executors_pass_arguments_and_exit_codes(tmp_path, kind, monkeypatch):
+def once(*batches):
+    """What an executor asks for runs: each time the next of some batches."""
+    return iter([*batches, *20 * [[]]]).__next__
+
+
+@pytest.mark.parametrize("kind", ["in-process", "subprocess", "slurm"])
+def test_executors_run_what_is_ready_and_ask_again(tmp_path, kind, monkeypatch):
+    """The third run is known only once one of the first two has ended."""
     # Refused within a second, which shows that arguments arrive and exit codes return.
-    runs = [["--config", "none.py", "--workdir", str(tmp_path / name)] for name in ("a", "b")]
+    runs = [["--config", "none.py", "--workdir", str(tmp_path / name)] for name in ("a", "b", "c")]
+    ready = once(runs[:2], runs[2:])
     if kind == "subprocess":
-        assert subprocesses(2)(runs) == [2, 2]
-        assert "Missing configuration none.py" in (tmp_path / "a" / "output.txt").read_text()
-    else:
+        assert subprocesses(2)(ready) == 0
+        for name in ("a", "b", "c"):
+            assert "Missing configuration none.py" in (tmp_path / name / "output.txt").read_text()
+        return
+    called = []
+
+    def call(arguments):
+        called.append(arguments)
+        return train.main(arguments)
+
+    if kind == "slurm":
         # submitit's own stand-in for a cluster: the same calls, in this process. It leaves its log files
         # open.
         handlers: list[logging.Handler] = []
@@ -169,10 +185,39 @@ def test_executors_pass_arguments_and_exit_codes(tmp_path, kind, monkeypatch):
             return handlers[-1]
 
         monkeypatch.setattr(logging, "FileHandler", handler)
-        assert slurm(train.main, tmp_path / "slurm", {"timeout_min": 1}, cluster="debug")(runs) == [2, 2]
+        assert slurm(call, tmp_path / "slurm", {"timeout_min": 1}, cluster="debug")(ready) == 0
         for opened in handlers:
             opened.close()
-    assert in_process(train.main)(runs) == [2, 2]
+    else:
+        assert in_process(call)(ready) == 0
+    assert called == runs
+
+
+def test_a_run_that_a_signal_stopped_ends_the_others():
+    assert in_process(lambda arguments: 143)(once([["a"], ["b"]])) == 143
+
+
+def test_a_search_goes_on_as_soon_as_one_of_its_cells_is_done(tmp_path, monkeypatch):
+    """Cells do not wait for others than their neighbours: with the first budget done, F0 goes through all budgets."""
+    study = dataclasses.replace(SEARCH, workdir=str(tmp_path))
+    done: dict[Trial, float] = {}
+    monkeypatch.setattr(command, "_loss_of", lambda study, trial: done.get(trial))
+    order = []
+
+    def executor(ready):
+        waiting = list(ready())
+        while waiting:
+            # The last run that became ready ends first, those of other models wait.
+            arguments = waiting.pop(max((i for i, one in enumerate(waiting) if "/F0/" in one[3]), default=0))
+            _, model, epochs, rate = arguments[3].rsplit("/", 3)
+            done[Trial(model, float(epochs[7:]), float(rate[3:]))] = 1.0
+            order.append((model, epochs))
+            waiting += ready()
+        return 0
+
+    assert command.run_study(study, executor) == 0
+    assert order[:6] == [("F0", f"epochs_{epochs}") for epochs in ("0.25", "0.25", "1", "1", "4", "4")]
+    assert len(order) == len(set(order)) * 2 == 18
 
 
 def test_folders_of_other_machines_are_refused(tmp_path, monkeypatch, capsys):
@@ -190,7 +235,7 @@ def test_folders_of_other_machines_are_refused(tmp_path, monkeypatch, capsys):
 def test_slurm_is_told_to_be_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="Slurm cannot be used"):
-        slurm(train.main, tmp_path, {}, cluster="slurm")([["--config", "c", "--workdir", str(tmp_path)]])
+        slurm(train.main, tmp_path, {}, cluster="slurm")(once([["--config", "c", "--workdir", str(tmp_path)]]))
 
 
 @pytest.mark.parametrize(
