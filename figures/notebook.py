@@ -6,14 +6,17 @@ A notebook needs one line of imports: ``from figures.notebook import Study, answ
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from figures.registry import draw
 from nfnet.errors import UserError
 from paper.claims import tell
+from paper.keeping.memory import remember
 from paper.study import Study
 
 if TYPE_CHECKING:
@@ -23,6 +26,18 @@ __all__ = ["STATIC", "Shown", "Study", "answer", "draw", "knob", "show", "tell"]
 
 STATIC = "NOTEBOOKS_STATIC"
 """Environment variable that keeps knobs still: set where notebooks are stored or compared with what was stored."""
+
+_ROOT = Path(__file__).parents[1]
+
+
+def _remember() -> None:
+    """In IPython: what `make reproduce` or another notebook has computed, a reader need not wait for again."""
+    shell = sys.modules.get("IPython")
+    if shell and shell.get_ipython() and (_ROOT / "pyproject.toml").is_file():
+        remember(_ROOT / "build" / "memory")
+
+
+_remember()
 
 
 @dataclass(frozen=True)

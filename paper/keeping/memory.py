@@ -5,8 +5,8 @@ What is computed is determined by the arguments and by the *circumstances*: ever
 steer numerical libraries. A kept result is found only under the digest of all of these, and only if it is undamaged;
 otherwise it is computed. Nothing in a file is run or chooses what is built (:mod:`paper.keeping.encoding`), and what
 others own or can write is not read. What depends on more, such as a figure on the code that draws it, names that as
-its inputs (:func:`kept`). Nothing is kept unless a folder is named with :func:`remembering`, as ``figures.reproduce``
-does with one in ``build/``.
+its inputs (:func:`kept`). Nothing is kept unless a folder is named: with :func:`remembering`, as ``figures.reproduce``
+does with one in ``build/``, or for a whole process with :func:`remember`, as notebooks do with the same.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from nfnet.errors import UserError
 from nfnet.files import replacing
 from paper.keeping.encoding import DecodingError, decode, encode
 
-__all__ = ["circumstances", "is_kept", "is_private", "kept", "remembered", "remembering"]
+__all__ = ["circumstances", "is_kept", "is_private", "kept", "remember", "remembered", "remembering"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,6 +40,7 @@ _SEAL = 32  # bytes
 _LARGEST = 2**26  # bytes of a result that is kept; a larger file is none of ours
 
 _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
+_of_process: list[Path] = []  # at most one; the cells of a notebook share no context
 
 
 @contextlib.contextmanager
@@ -56,6 +57,15 @@ def remembering(folder: Path) -> Iterator[None]:
         _folder.reset(token)
 
 
+def remember(folder: Path) -> None:
+    """Keeps results in ``folder`` until this process ends; what other circumstances left there stays."""
+    _of_process[:] = [folder / f"{_PREFIX}{circumstances()}"]
+
+
+def _named() -> Path | None:
+    return _folder.get() or next(iter(_of_process), None)
+
+
 @cache
 def circumstances() -> str:
     """Digest of all but the arguments that determines a result, as it was when this process first asked."""
@@ -65,7 +75,11 @@ def circumstances() -> str:
             content = hashlib.sha256(path.read_bytes()).hexdigest()
             digest.update(f"{folder.name}/{path.relative_to(folder).as_posix()} {content}\n".encode())
     packages = {info.name for entry in sys.path for info in Path(entry or ".").glob("*.dist-info")}
-    steering = {name: value for name, value in os.environ.items() if name.startswith(_STEERING)}
+    steering = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(_STEERING) and "_CACHE" not in name  # where compiled programs lie changes none
+    }
     digest.update(repr((sys.version, platform.uname(), sorted(packages), sorted(steering.items()))).encode())
     return digest.hexdigest()[:32]
 
@@ -87,7 +101,7 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def found(*args: P.args, **kwargs: P.kwargs) -> R:
-        if _folder.get() is None:
+        if _named() is None:
             return function(*args, **kwargs)
         asked = encode((args, dict(sorted(kwargs.items()))))
         name = f"{function.__module__}.{function.__qualname__}-{hashlib.sha256(asked).hexdigest()[:32]}"
@@ -109,7 +123,7 @@ def kept(name: str, inputs: bytes, kind: Any, compute: Callable[[], R]) -> R:
         TypeError: If the result is of no type that can be kept.
         DecodingError: If it is not of type ``kind``.
     """
-    folder = _folder.get()
+    folder = _named()
     if folder is None:
         return compute()
     found: list[R] = _found(folder / name, inputs, kind)
@@ -123,7 +137,7 @@ def kept(name: str, inputs: bytes, kind: Any, compute: Callable[[], R]) -> R:
 
 def is_kept(name: str, inputs: bytes, kind: Any) -> bool:
     """Whether :func:`kept` would compute nothing."""
-    folder = _folder.get()
+    folder = _named()
     return folder is not None and bool(_found(folder / name, inputs, kind))
 
 

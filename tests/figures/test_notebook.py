@@ -1,9 +1,13 @@
 """Knobs: still where notebooks are stored, controls elsewhere; tables and answers as a notebook shows them."""
 
+import sys
+from types import SimpleNamespace
+
 import ipywidgets
 import pandas as pd
 import pytest
 
+from figures import notebook
 from figures.notebook import STATIC, answer, knob, show
 from nfnet.errors import UserError
 from paper.tables.table import Table
@@ -60,3 +64,12 @@ def test_an_answer_is_folded() -> None:
     assert folded.startswith("<details><summary>Answer</summary>\n\n")
     assert folded.endswith("\n\n</details>")
     assert repr(answer("It is **42**.")) == "It is **42**."
+
+
+@pytest.mark.parametrize("shell", [None, object()])
+def test_results_are_kept_in_ipython_alone(shell: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = []
+    monkeypatch.setattr(notebook, "remember", named.append)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    notebook._remember()
+    assert [folder.name for folder in named] == ["memory"] * bool(shell)

@@ -15,7 +15,7 @@ from paper import family
 from paper.fits import laws
 from paper.keeping import memory
 from paper.keeping.encoding import DecodingError, encode
-from paper.keeping.memory import is_kept, remembered, remembering
+from paper.keeping.memory import is_kept, remember, remembered, remembering
 
 CALLS: list[float] = []
 
@@ -122,6 +122,29 @@ def test_one_result_a_name_is_kept_with_its_inputs(tmp_path: Path) -> None:
     assert len(kept(tmp_path)) == 1
     assert not is_kept("figure", b"b", str)
     assert memory.kept("figure", b"b", str, lambda: "nowhere to keep it") == "nowhere to keep it"
+
+
+def test_a_process_can_remember_wherever_it_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notebooks' cells have contexts of their own; what other circumstances left is another process's, and stays."""
+    other = tmp_path / "memory" / "circumstances-of-another"
+    other.mkdir(parents=True, mode=0o700)
+    monkeypatch.setattr(memory, "_of_process", [])
+    remember(tmp_path / "memory")
+    function = remembered(doubled)
+    for _ in range(2):
+        assert function(np.ones(3)).tolist() == [2, 2, 2]
+    assert CALLS == [1.0]
+    assert other.is_dir()
+    with remembering(tmp_path / "elsewhere"):  # a context's own folder comes first
+        function(np.ones(3))
+    assert CALLS == [1.0, 1.0]
+
+
+def test_where_compiled_programs_lie_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = memory.circumstances()
+    memory.circumstances.cache_clear()
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
+    assert memory.circumstances() == before
 
 
 def test_nothing_else_in_the_folder_is_touched(tmp_path: Path) -> None:
