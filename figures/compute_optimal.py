@@ -261,8 +261,8 @@ def _differences(axes: Axes, routes: Sequence[Any]) -> None:
     axes.set_xlabel("Exponent of size less that of epochs")
     kind: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 4.5, "color": style.INK}
     handles = [
-        Line2D([], [], **kind, label="unbiased in simulation"),
-        Line2D([], [], **kind, markerfacecolor="white", label="biased, under equal rates or the fit"),
+        Line2D([], [], **kind, label="left: unbiased in simulation"),
+        Line2D([], [], **kind, markerfacecolor="white", label="left: biased, under equal rates or the fit"),
         Patch(color=_SIMULATED, label="simulated with equal rates, ± 2 s.d."),
     ]
     axes.legend(

@@ -41,7 +41,7 @@ def draw(own: Own) -> Figure:
         own: Analysed runs.
     """
     quantity, analysis = next(iter(own.analyses.items()))
-    with_routes = analysis.has_general
+    with_routes = analysis.has_optimum
     figure = Figure(figsize=(6.5, 6.0 if with_routes else 4.4))
     _frontier(style.axes_at(figure, 0.75, 2.4 if with_routes else 0.6, 5.55, 2.8), analysis, quantity)
     if with_routes:
@@ -123,6 +123,9 @@ def _routes(axes: Axes, analysis: Analysis) -> None:
     )
     axes.set_yticks(range(len(routes)), [style.ROUTES[route.method].label for route in routes])
     axes.set_ylim(len(routes) - 0.5, -0.5)
+    # Where loss falls with both, neither exponent is below zero: what an interval says beyond, it does not know.
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, -1.3), min(high, 1 / analysis.cost.slope + 0.3))
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     length = "examples" if np.isnan(analysis.runs.epoch) else "epochs"

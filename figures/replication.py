@@ -94,7 +94,7 @@ def _rates(axes: Axes, tuned: Mapping[str, pd.DataFrame], centres: Mapping[str, 
             steps = np.log2(rows.learning_rate / centres[family])
             shift = 0.06 * (place - (len(models) - 1) / 2)  # lines that coincide stay visible
             axes.plot(rows.epochs, steps + shift, **style.OWN[model].line, markersize=4.5, linewidth=1.0)
-    axes.set(xlabel="Budget (epochs)", ylabel="Best learning rate (doublings\nof the first guess)")
+    axes.set(xlabel="Budget (epochs)", ylabel="Best learning rate (doublings of\nthe first guess; lines set apart)")
     style.number_axis(axes, "x", [0.25, 0.5, 1, 2, 4, 8], ["¼", "½", "1", "2", "4", "8"], base=2)
     axes.set_xlim(0.21, 9.5)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))

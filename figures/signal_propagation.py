@@ -85,7 +85,8 @@ def draw(signal: pd.DataFrame, kept: pd.DataFrame) -> Figure:
         handlelength=2.2,
     )
     halving = {inputs: rows.kept for inputs, rows in kept[kept.halves].groupby("inputs")}
-    ratio = {inputs: rows.variance / rows.expected for inputs, rows in signal.groupby("inputs")}
+    of_blocks = signal[signal.block.astype(int) > 0]
+    ratio = {inputs: rows.variance / rows.expected for inputs, rows in of_blocks.groupby("inputs")}
     last = {inputs: 100 * float(rows.iloc[-1]) for inputs, rows in ratio.items()}
     style.headline(
         figure,
@@ -93,8 +94,8 @@ def draw(signal: pd.DataFrame, kept: pd.DataFrame) -> Figure:
         "noise",
         "Averages over channels at initialisation, with skip gains of 1, on random inputs that differ in smoothness. "
         f"On those uniform in space the variance is {ratio['uniform'].min():.2f} to {ratio['uniform'].max():.2f} times "
-        f"the expected one, and ends at {last['photograph']:.0f}% on the spectrum of photographs. A transition block "
-        f"that halves the resolution keeps {_range(halving['uniform'])} of it on uniform inputs and "
+        f"the expected one after each block, and ends at {last['photograph']:.0f}% on the spectrum of photographs. A "
+        f"transition block that halves the resolution keeps {_range(halving['uniform'])} of it on uniform inputs and "
         f"{_range(halving['noise'])} on white noise, most of which its average pooling removes.",
     )
     return figure

@@ -50,13 +50,16 @@ KINDS = ("statement", "erratum", "description")
 
 GROUPS: Mapping[tuple[str, str], tuple[str, str]] = {
     ("paper", "statement"): ("statement of the paper", "statements of the paper"),
-    ("paper", "erratum"): ("possible slip in the paper's text", "possible slips in the paper's text"),
+    ("paper", "erratum"): (
+        "suspected slip in the paper's text",
+        "suspected slips in the paper's text (held: no slip)",
+    ),
     ("paper", "description"): (
         "description of the paper's experiments",
         "descriptions of the paper's experiments",
     ),
     ("ours", "statement"): ("statement of ours about the data", "statements of ours about the data"),
-    ("ours", "erratum"): ("possible slip in our text", "possible slips in our text"),
+    ("ours", "erratum"): ("suspected slip in our text", "suspected slips in our text (held: no slip)"),
     ("ours", "description"): ("description of ours", "descriptions of ours"),
     ("replication", "statement"): ("prediction of our own runs", "predictions of our own runs"),
 }

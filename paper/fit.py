@@ -148,7 +148,9 @@ def tables(own: Own) -> list[Table]:
     if lawful:
         made.append(analysed.frontier_laws(lawful))
     if first.has_general:
-        made += [analysed.forms(first), analysed.allocation(first), analysed.regret(first)]
+        made.append(analysed.forms(first))
+    if first.has_optimum:
+        made += [analysed.allocation(first), analysed.regret(first)]
     if any(analysis.held_out for analysis in own.analyses.values()):
         made.append(analysed.held_out(own.analyses))
     return made

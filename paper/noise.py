@@ -62,8 +62,9 @@ def difference_z(first: Percent, second: Percent, images: int) -> Float[np.ndarr
     """Difference ``first - second`` of two error rates in standard errors, taking them as independent.
 
     Both were counted on the same images, and models err on much the same ones, so the true standard error is smaller:
-    this is a lower bound on ``|z|``, and to call a difference noise by it is conservative. Counts of the images on
-    which exactly one of two models errs would give the exact test (McNemar's); neither paper publishes them.
+    this is a lower bound on ``|z|``: a lead that exceeds the noise by it does so, one within it is not shown to be
+    noise. Counts of the images on which exactly one of two models errs would give the exact test (McNemar's); neither
+    paper publishes them.
 
     Args:
         first: Error rate or rates, in percent.

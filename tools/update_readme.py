@@ -116,7 +116,7 @@ def answer(by_id: Mapping[str, Checked]) -> str:
         "ImageNet error is level with that of the Vision Transformers of comparable compute (higher by "
         f"{numbers['matches-vits']}), and NFNets lead the whole sweep of Zhai et al. at {numbers['nfnets-lead-sweep']} "
         f"of the test set; but the two were pre-trained on different data ({numbers['same-pretraining-data']}), and at "
-        "the largest compute, which no NFNet was given, the Vision Transformer's lead "
+        "the largest compute, which no NFNet was given, the lower error of the best Vision Transformer "
         f"({numbers['vits-lead-beyond-nfnets']}) decides nothing."
     )
 

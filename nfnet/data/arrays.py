@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import gzip
 import math
+import mmap
 import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -55,6 +57,12 @@ class ArraySource:
         """See `Source`: of classes, images and labels."""
         return digest(self.class_names, (), self.images, self.labels.astype("<i8"))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A process that reads images maps the file again: to be sent all that it holds takes seconds.
+        mapped = isinstance(self.images, np.memmap) and isinstance(self.images.base, mmap.mmap)
+        images = Path(str(self.images.filename)) if mapped else self.images  # type: ignore[attr-defined]
+        return _from_parts, (self.name, self.class_names, images, self.labels, self.left_out)
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -63,6 +71,12 @@ class ArraySource:
         if image.shape[-1] == 1:
             image = np.repeat(image, 3, axis=-1)
         return {"image": image, "label": int(self.labels[index])}
+
+
+def _from_parts(
+    name: str, class_names: tuple[str, ...], images: np.ndarray | Path, labels: np.ndarray, left_out: str
+) -> ArraySource:
+    return ArraySource(name, class_names, _array(images) if isinstance(images, Path) else images, labels, left_out)
 
 
 def _is_train(split: str) -> bool:

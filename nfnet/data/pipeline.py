@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -233,8 +234,26 @@ def _batches(slots: grain.MapDataset, batch_size: int, start: int, reading: Read
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(num_workers=reading.workers, per_worker_buffer_size=2)
-        dataset = dataset.mp_prefetch(options, worker_init_fn=_ignore_interrupt)
+        return _watched(iter(dataset.mp_prefetch(options, worker_init_fn=_ignore_interrupt)))
     return iter(dataset)
+
+
+class WorkerDiedError(UserError):
+    """A process that reads images ended by itself."""
+
+
+def _watched(batches: Iterator[Batch]) -> Iterator[Batch]:
+    try:
+        yield from batches
+    except RuntimeError as error:
+        found = re.search(r"terminated unexpectedly with exit code (-?\d+)", str(error))
+        if found is None:
+            raise
+        killed = ", as when memory runs out" if found[1] == "-9" else ""
+        raise WorkerDiedError(
+            f"A process that reads images ended with exit code {found[1]}{killed}: lower --config.data.workers, or "
+            "give the machine more memory; the same command then goes on."
+        ) from None
 
 
 class TrainBatches(Iterator[Batch]):

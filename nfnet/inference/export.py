@@ -77,7 +77,7 @@ def check_installed(suffix: str) -> None:
     """Raises UserError unless the package that writes files of a suffix is installed."""
     package = {".onnx": "onnx", ".stablehlo": "flatbuffers"}[suffix]
     if importlib.util.find_spec(package) is None:
-        raise UserError(f"the package {package} is not installed: run `pip install 'nfnet-companion[export]'`.")
+        raise UserError(f"the package {package} is not installed: run `pip install '.[export]'` in the project.")
 
 
 def write_onnx(out: Path, pretrained: Pretrained, settings: Preprocessing, names: Sequence[str]) -> None:

@@ -58,26 +58,37 @@ def subprocesses(parallel: int) -> Executor:
 
         def stop(number: int, _: Any) -> None:
             stopped.append(number)
-            for process in running:
-                process.send_signal(number)
+            _tell(running, number)
 
         former = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             while running or (waiting and not stopped):
                 while waiting and len(running) < parallel and not stopped:
                     running.append(_start(waiting.popleft()))
+                    if stopped:  # before the new process was in the list
+                        _tell(running[-1:], stopped[0])
                 time.sleep(_POLL)
                 ended = [process for process in running if process.poll() is not None]
                 for process in ended:
                     running.remove(process)
                 if ended and not stopped:
                     waiting.extend(ready())
+        except BaseException:
+            _tell(running, signal.SIGTERM)  # each is a session of its own, and would outlive this one
+            for process in running:
+                process.wait()
+            raise
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)
         return 128 + stopped[0] if stopped else 0
 
     return execute
+
+
+def _tell(processes: Sequence[subprocess.Popen[bytes]], number: int) -> None:
+    for process in processes:
+        process.send_signal(number)
 
 
 def _start(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -126,6 +137,7 @@ def slurm(train: Command, folder: Path, parameters: Mapping[str, Any], cluster: 
         extra = ["--coordinator", "auto"] if several else []
         waiting = deque(ready())
         jobs: list[tuple[Path, Any]] = []
+        stopped = 0
         while waiting or jobs:
             jobs += [(_workdir(one), executor.submit(train, [*one, *extra])) for one in waiting]
             waiting.clear()
@@ -136,13 +148,12 @@ def slurm(train: Command, folder: Path, parameters: Mapping[str, Any], cluster: 
                 except Exception as error:
                     print(f"{workdir}: job {job.job_id}: {error}", file=sys.stderr)
                     code = 1
-                if code > 128:
-                    return code
                 jobs.remove((workdir, job))
-            if ended:
-                waiting.extend(ready())
-            else:
+                stopped = stopped or (code if code > 128 else 0)
+            if not ended:
                 time.sleep(_POLL_JOBS)
-        return 0
+            elif not stopped:  # after it, jobs that run are waited for, and no more submitted
+                waiting.extend(ready())
+        return stopped
 
     return execute

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -18,6 +19,7 @@ from typing import Any
 from nfnet.errors import UserError
 
 _PACKAGES = ("jax", "jaxlib", "dm-haiku", "optax", "grain", "orbax-checkpoint", "numpy", "pillow")
+_LOOKS = 10  # tries for the lock: a study that looks how its runs stand holds it for a moment
 _GRACE = 1.0  # seconds, more than Python takes to leave by an exception
 
 # Cores of what JAX calls a device, where they are not one. From TPU v4 on, the two cores of a chip may be one device
@@ -155,12 +157,18 @@ def locked(workdir: Path) -> Iterator[None]:
     except OSError as error:
         raise _unusable(workdir, error) from None
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"Another process trains in {workdir}: wait for it or pass another --workdir.") from None
-        except OSError as error:  # a file system without locks
-            raise _unusable(workdir, error) from None
+        for tries in range(_LOOKS, -1, -1):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not tries:
+                    raise UserError(
+                        f"Another process trains in {workdir}: wait for it or pass another --workdir."
+                    ) from None
+                time.sleep(0.05)
+            except OSError as error:  # a file system without locks
+                raise _unusable(workdir, error) from None
         yield
     finally:
         os.close(file)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from nfnet.data.pipeline import Batch, TrainBatches
+from nfnet.data.pipeline import Batch, TrainBatches, WorkerDiedError
 from nfnet.data.source import check_readable
 from nfnet.errors import UserError, printable
 from nfnet.files import local_path
@@ -188,7 +188,13 @@ def _loop(
     stop = 0
     clock = time.perf_counter()
     while position.step < total:
-        batch = _next(batches, signals)
+        try:
+            batch = _next(batches, signals)
+        except WorkerDiedError:
+            checkpoints.save(position.step, state, _meta(run, batches, position))
+            checkpoints.wait()
+            report.end("unreadable", position.step)
+            raise
         if batch is not None:
             if on_batch is not None:
                 on_batch(position.step, batch)
@@ -220,11 +226,15 @@ def _loop(
             size = training.evaluation_batch_size
             try:
                 evaluation = evaluate(state.evaluated, evaluation_step, run.held_out, run.config.data, size, run.mesh)
-            except UserError:  # what was trained is not lost with it
-                checkpoints.save(step, state, _meta(run, batches, position))
-                report.end("unreadable", step)
-                raise
-            result = {"held_out_loss": evaluation.loss, "held_out_top1": evaluation.top1}
+                result = {"held_out_loss": evaluation.loss, "held_out_top1": evaluation.top1}
+            except UserError as error:  # what was trained is not lost with it
+                if isinstance(error, WorkerDiedError) and signals.received and not last:
+                    stop, save_now = signals.received, True  # the signal reached its processes too
+                else:
+                    if not (isinstance(error, WorkerDiedError) and last):  # or resuming would find nothing left to do
+                        checkpoints.save(step, state, _meta(run, batches, position))
+                    report.end("unreadable", step)
+                    raise
         report.metrics(position, {**means, **result}, readable.sum() / seconds)
         meta = {**_meta(run, batches, position), **result}
         if evaluation is not None and result and (best is None or evaluation.loss < best):

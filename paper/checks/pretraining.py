@@ -300,17 +300,17 @@ def same_rate(claim: Claim, study: Study) -> Outcome:
     found = Verdict.OPEN if equal is None else verdict(equal or reliable, caveat=not equal)
     return Outcome(
         found,
-        f"Exponent of size less that of epochs: {_exponents(study, 'difference')}. The most precise route without bias "
-        f"on this grid is {'the general surface' if route.method == 'general' else route.method}, with "
-        f"{route.difference:.2f}; a likelihood ratio within the general surface gives equal rates p = "
-        f"{allocation.p_value:.2g}. Over the range of Figure 2 the rule of thumb costs at most "
+        f"Exponent of size less that of epochs, by resampling: {_exponents(study, 'difference')}. The most precise "
+        f"route without bias on this grid is {'the general surface' if route.method == 'general' else route.method}, "
+        f"with {route.difference:.2f} by its covariance; a likelihood ratio within the general surface gives equal "
+        f"rates p = {allocation.p_value:.2g}. Over the range of Figure 2 the rule of thumb costs at most "
         f"{regret.percent[worst]:.2f}% of the loss (up to {regret.high.max():.2f}%), as {wasted:.0f}% more compute "
         f"would (up to {most:.0f}%).",
         f"Equal rates are rejected: {'epochs' if route.difference.value < 0 else 'size'} should grow faster. As a rule "
         "of thumb they cost less than the sweep can tell."
         if found == Verdict.CAVEAT
         else "",
-        f"at most {regret.percent[worst]:.2f}% of the loss",
+        f"at most {regret.percent[worst]:.2f}% of the loss from mid-range",
     )
 
 
@@ -324,6 +324,8 @@ def as_for_language_models(claim: Claim, study: Study) -> Outcome:
     # With N ~ C^a, epochs ~ C^b and cost a + b = 1, the ratio b / a follows from the difference a - b.
     low, value, high = ((1 - cost * one) / (1 + one) for one in (difference.high, difference.value, difference.low))
     table = study.results.language_exponents.set_index("approach").astype(float)
+    deciding = study.fits.loss.allocation.deciding.difference
+    narrow = [(1 - cost * one) / (1 + one) for one in (deciding.high, deciding.low)]
     least, most = table.data_exponent_low / table.size_exponent_high, table.data_exponent_high / table.size_exponent_low
     theirs = {str(name): (float(least[name]), float(most[name])) for name in table.index}
     alike = [name for name, (start, end) in theirs.items() if start <= high and low <= end]
@@ -333,7 +335,8 @@ def as_for_language_models(claim: Claim, study: Study) -> Outcome:
         verdict(bool(alike), caveat=bool(other)),
         f"The optimal epochs grow as the optimal size to the power {value:.2f} [{low:.2f}, {high:.2f}]; for language "
         f"models data grow as size to the power {printed}.",
-        f"The range overlaps that of language models by {_listed(alike)}, not that by {_listed(other)}."
+        f"The range overlaps that of language models by {_listed(alike)}, not that by {_listed(other)}; by the "
+        f"interval that decides on equal rates it is {narrow[0]:.2f} to {narrow[1]:.2f}."
         if alike and other
         else "",
         f"power {value:.2f} [{low:.2f}, {high:.2f}]",

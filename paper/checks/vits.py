@@ -213,7 +213,7 @@ def no_strong_evidence_for_vits(claim: Claim, study: Study) -> Outcome:
     return Outcome(
         found,
         f"{ahead} of {len(near)} Vision Transformers of up to {claim.compute_factor:g} times its compute have a lower "
-        f"error than the best NFNet by more than the noise of the test set ({compared}).",
+        f"error than the best NFNet by more than the noise of the test set (theirs less the NFNet's: {compared}).",
         f"{len(far)} of {len(study.results.vits)} is left out for costing more: {left_out}, which is "
         f"{'beyond' if (far_z < -INTERVAL).any() else 'within'} that noise."
         if len(far)

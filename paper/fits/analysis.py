@@ -34,6 +34,7 @@ SURFACE_FORMS = {"surface": "additive", "general": "general"}
 """Form of the surface of each route to the optimum that fits one."""
 _SLOW = 1000  # resamples of what is fitted by steps in six parameters
 _LEAST = 5
+_TOGETHER = 0.99  # correlation of log size and log examples from which on their effects cannot be told apart
 _SIMULATIONS = 300
 _INNER = 100
 
@@ -63,16 +64,28 @@ class Analysis:
 
     @property
     def has_surface(self) -> bool:
-        """Whether sizes and examples vary and the runs outnumber the parameters of the additive surface."""
+        """Whether sizes and examples vary, apart, and the runs outnumber the parameters of the additive surface."""
         runs = self.runs
-        return (
-            runs.has_surface and len(runs) > 5 and all(len(np.unique(x)) > 2 for x in (runs.parameters, runs.examples))
-        )
+        if not runs.has_surface or len(runs) <= 5:
+            return False
+        return all(len(np.unique(x)) > 2 for x in (runs.parameters, runs.examples)) and self.together < _TOGETHER
+
+    @property
+    def together(self) -> float:
+        """Correlation, without its sign, of log size and log examples over the runs; 1 where either never changes."""
+        logs = [np.log(x) - np.log(x).mean() for x in (self.runs.parameters, self.runs.examples)]
+        length = np.sqrt((logs[0] @ logs[0]) * (logs[1] @ logs[1]))
+        return float(abs(logs[0] @ logs[1]) / length) if length else 1.0
 
     @property
     def has_general(self) -> bool:
         """Whether the runs outnumber the parameters of the general surface too."""
         return self.has_surface and len(self.runs) > 6
+
+    @property
+    def has_optimum(self) -> bool:
+        """Whether both surfaces fall with size and with examples, so that there is a best split of compute."""
+        return self.has_general and self.surface.has_optimum and self.general.has_optimum
 
     def _seed(self, part: int) -> tuple[int, int]:
         return self.seed, 100 * self.stream + part
@@ -160,8 +173,10 @@ class Analysis:
     @cached_property
     def optima(self) -> dict[str, Optimum]:
         """Every route to compute-optimal size and epochs that the runs allow, by its name."""
-        found = self.run_optima | {"surface": self._by_surface("surface", self.surface)}
-        if self.has_general:
+        found = dict(self.run_optima)
+        if self.surface.has_optimum:
+            found["surface"] = self._by_surface("surface", self.surface)
+        if self.has_general and self.general.has_optimum:
             found["general"] = self._by_surface("general", self.general)
         return found
 

@@ -78,12 +78,13 @@ def optimum_from_lines(
     # A resample in which epochs do not grow never passes 1 upwards; its crossing is left out.
     with np.errstate(over="ignore", invalid="ignore"):
         passing = np.where(b > 0, np.exp(-samples[1][0] / np.where(b > 0, b, 1)), np.nan)
+        crossing = np.exp(-epochs[0] / epochs[1]) if epochs[1] else np.nan
     return Optimum(
         method=method,
         size_exponent=estimate(size[1], a),
         epochs_exponent=estimate(epochs[1], b),
         difference=estimate(size[1] - epochs[1], a - b),
-        one_epoch=estimate(np.exp(-epochs[0] / epochs[1]), passing, unit),
+        one_epoch=estimate(float(crossing), passing, unit),
         size_line=size,
         epochs_line=epochs,
         points=pd.DataFrame(columns=["compute", "parameters", "epochs"], dtype=float) if points is None else points,

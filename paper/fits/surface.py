@@ -38,6 +38,7 @@ __all__ = [
     "surface_and_slopes",
 ]
 
+_FLAT = 1e-6  # a rate below it is none
 HUBER_DELTA = 1e-3
 """Where Huber's loss on log residuals turns linear; the value of Hoffmann et al. 2022, section D.2."""
 
@@ -71,8 +72,9 @@ def surface_and_slopes(
     log_e, log_a, a, log_b, b, log_gamma = theta.T[:, :, None]
     gamma = np.exp(log_gamma)
     by_size, by_data = (log_a - a * size) / gamma, (log_b - b * data) / gamma
-    inner = np.logaddexp(by_size, by_data)
-    log = np.logaddexp(log_e, gamma * inner)
+    with np.errstate(invalid="ignore"):  # both far beyond any number, in lanes that have gone astray
+        inner = np.logaddexp(by_size, by_data)
+        log = np.logaddexp(log_e, gamma * inner)
     reducible = np.exp(gamma * inner - log)
     share = np.exp(by_size - inner)
     of_size, of_data = reducible * share, reducible * (1 - share)
@@ -84,8 +86,9 @@ def log_surface(theta: np.ndarray, size: np.ndarray, data: np.ndarray) -> Float[
     """Logarithm of each lane's surface at centred log sizes and log examples."""
     log_e, log_a, a, log_b, b, log_gamma = theta.T[:, :, None]
     gamma = np.exp(log_gamma)
-    inner = np.logaddexp((log_a - a * size) / gamma, (log_b - b * data) / gamma)
-    return np.asarray(np.logaddexp(log_e, gamma * inner))
+    with np.errstate(invalid="ignore"):
+        inner = np.logaddexp((log_a - a * size) / gamma, (log_b - b * data) / gamma)
+        return np.asarray(np.logaddexp(log_e, gamma * inner))
 
 
 def fit_lanes(
@@ -189,7 +192,7 @@ def best_lanes(
         iterations=iterations,
         tolerance=tolerance,
     )
-    losses = loss.reshape(lanes, -1)
+    losses = np.nan_to_num(loss.reshape(lanes, -1), nan=np.inf)
     chosen = losses.argmin(1)
     row = np.arange(lanes)
     return theta.reshape(lanes, -1, 6)[row, chosen], losses[row, chosen], losses
@@ -287,6 +290,11 @@ class Surface:
     def _log(self, theta: np.ndarray, parameters: np.ndarray, images: np.ndarray) -> np.ndarray:
         size, data = (np.log(np.asarray(x, float)) - c for x, c in zip((parameters, images), self.centres, strict=True))
         return log_surface(theta, size[None], data[None])
+
+    @property
+    def has_optimum(self) -> bool:
+        """Whether the loss falls with size and with examples; else no split of compute is better than its ends."""
+        return bool(min(self.theta[2], self.theta[4]) > _FLAT)
 
     def exponents(self, cost_slope: float) -> tuple[float, float]:
         """How optimal size and epochs grow with compute, where an epoch costs ``N^cost_slope``."""

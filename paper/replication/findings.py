@@ -131,7 +131,8 @@ def larger_wins(replication: Replication) -> Finding:
 @_needing("study")
 def both_grow(replication: Replication) -> Finding:
     """Exponents of the NFNets' optimal size and epochs by the general surface."""
-    optimum = _general(replication)
+    if (optimum := _general(replication)) is None:
+        return _NO_OPTIMUM
     both = optimum.size_exponent, optimum.epochs_exponent
     true = all(one.value > 0.1 and one.low > 0 for one in both)
     return Finding(
@@ -141,16 +142,23 @@ def both_grow(replication: Replication) -> Finding:
     )
 
 
-def _general(replication: Replication) -> Optimum:
+def _general(replication: Replication) -> Optimum | None:
     analysis = replication.analysis(NFNETS, "FLOPs")
     assert analysis is not None
-    return analysis.optima["general"]
+    return analysis.optima.get("general")
+
+
+_NO_OPTIMUM = Finding(
+    "not decided", "The general surface does not fall with size and epochs alike: it has no optimum.", "no optimum"
+)
 
 
 @_needing("study")
 def same_rate(replication: Replication) -> Finding:
     """Exponent of size less that of epochs by the general surface."""
-    difference = _general(replication).difference
+    if (optimum := _general(replication)) is None:
+        return _NO_OPTIMUM
+    difference = optimum.difference
     return Finding(
         _scored(*_wholly(difference, below=0.0)),
         f"Exponent of size less that of epochs: {difference:.2f}.",
@@ -161,7 +169,9 @@ def same_rate(replication: Replication) -> Finding:
 @_needing("study")
 def one_epoch(replication: Replication) -> Finding:
     """Compute at which the optimal budget passes one epoch, by the general surface."""
-    crossing, flops = _general(replication).one_epoch, replication.tuned(NFNETS).flops
+    if (optimum := _general(replication)) is None:
+        return _NO_OPTIMUM
+    crossing, flops = optimum.one_epoch, replication.tuned(NFNETS).flops
     return Finding(
         _scored(*_wholly(crossing, above=float(flops.min()), below=float(flops.max()) / 10)),
         f"The optimal budget passes one epoch at {crossing:.2g} FLOPs; runs span {flops.min():.2g} to "

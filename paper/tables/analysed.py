@@ -58,7 +58,8 @@ def entries(quantity: str, analysis: Analysis, *, surfaces: bool = True) -> list
         if analysis.has_general:
             found += _surface_entries(f"{quantity} surface, E + (A/N^alpha + B/D^beta)^gamma", analysis.general)
     growing = _growing(analysis)
-    optima = {} if not analysis.has_surface else analysis.optima if surfaces else analysis.run_optima
+    nowhere = not analysis.has_surface or (surfaces and analysis.has_general and not analysis.has_optimum)
+    optima = {} if nowhere else analysis.optima if surfaces else analysis.run_optima
     for route in optima.values():
         name = f"compute-optimal by {route.method}, {quantity}"
         found += [

@@ -276,3 +276,24 @@ def test_a_damaged_log_is_refused(tmp_path, capsys):
     (tmp_path / "m/epochs_1/lr_1/log.jsonl").write_text("{}\n")
     assert fit.main(["--study", str(tmp_path)]) == 2
     assert "log.jsonl, line 1" in capsys.readouterr().err
+
+
+def test_no_optimum_is_told_where_there_is_none(simulated, tmp_path, capsys):
+    """The largest network is always worse, as where few data are overfitted; and then a ladder of size and data."""
+    sizes, epochs = np.meshgrid(np.geomspace(1e6, 64e6, 4), [1.0, 2.0, 4.0, 8.0, 16.0])
+    size, epoch = sizes.ravel(), epochs.ravel()
+    loss = 1.2 + 2 / epoch**0.6 + 0.06 * np.log(size / 1e6)
+    loss *= np.exp(0.003 * np.random.default_rng(0).standard_normal(size.size))
+    table = pd.DataFrame({"compute": 6 * size * epoch * 5e4, "loss": loss, "parameters": size, "examples": epoch * 5e4})
+    own = own_of(table, tmp_path)
+    assert any("no split of compute" in note for note in own.notes)
+    assert not {"surface", "general"} & own.analyses["loss"].optima.keys()
+    assert "compute-optimal" not in fit.report(own)
+    assert {made.name for made in fit.tables(own)}.isdisjoint({"allocation", "regret"})
+
+    size = np.geomspace(1e7, 1e9, 12)
+    table = pd.DataFrame({"parameters": size, "examples": 20 * size, "compute": 120 * size**2})
+    own = own_of(table.assign(loss=1.7 + 400 / size**0.34 + 1000 / (20 * size) ** 0.37), tmp_path)
+    assert any("grow together" in note for note in own.notes)
+    assert "compute-optimal" not in fit.report(own)
+    assert own.analyses["loss"].has_law

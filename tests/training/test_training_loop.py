@@ -19,6 +19,7 @@ from PIL import Image
 from support.tiny_runs import ROOT, same, start, tiny, write_config
 
 from nfnet import train as command
+from nfnet.data.pipeline import WorkerDiedError
 from nfnet.errors import UserError
 from nfnet.training import loop
 from nfnet.training.checkpoint import load_parameters
@@ -123,6 +124,36 @@ def test_signals_save_and_stop(uninterrupted, tmp_path, number):
     assert read_run_log(tmp_path / "log.jsonl").end == number.name
     assert train(tiny(), tmp_path, visible=False).reason == "finished"
     assert same(final(tmp_path), final(uninterrupted[0]))
+
+
+def test_a_dead_reader_of_images_saves_and_is_told(uninterrupted, tmp_path, monkeypatch):
+    """The run goes on as if nothing had been: what came before the death is saved, wherever that was."""
+    real = loop._next
+
+    def dying(batches, signals):
+        if batches.next_batch == 7:
+            raise WorkerDiedError("A process that reads images ended with exit code -9")
+        return real(batches, signals)
+
+    monkeypatch.setattr(loop, "_next", dying)
+    with pytest.raises(WorkerDiedError, match="exit code -9"):
+        train(tiny(), tmp_path, visible=False)
+    assert read_run_log(tmp_path / "log.jsonl").end == "unreadable"
+    monkeypatch.setattr(loop, "_next", real)
+    steps = []
+    assert train(tiny(), tmp_path, on_batch=lambda step, _: steps.append(step), visible=False).reason == "finished"
+    assert steps[0] == 7
+    assert same(final(tmp_path), final(uninterrupted[0]))
+
+
+def test_a_signal_that_ends_the_readers_of_an_evaluation_saves_and_stops(tmp_path, monkeypatch):
+    def evaluate(*args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise WorkerDiedError("A process that reads images ended with exit code -15")
+
+    monkeypatch.setattr(loop, "evaluate", evaluate)
+    outcome = train(tiny(training={"evaluate_every": 3}), tmp_path, visible=False)
+    assert (outcome.reason, outcome.step) == ("SIGTERM", 3)
 
 
 @pytest.fixture

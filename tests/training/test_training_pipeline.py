@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import pickle
 from collections import Counter
 from itertools import islice
 
@@ -8,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nfnet.data.arrays import ArraySource
+from nfnet.data.arrays import ArraySource, arrays
 from nfnet.data.augment import Augmentation
-from nfnet.data.pipeline import Reading, Schedule, TrainBatches, evaluation_batches
+from nfnet.data.pipeline import Reading, Schedule, TrainBatches, WorkerDiedError, _watched, evaluation_batches
 from nfnet.data.source import UnreadableExampleError
 from nfnet.errors import UserError
 from nfnet.training.config import DataConfig
@@ -264,3 +266,29 @@ def test_bad_shares_are_told():
         Reading(unreadable="skp")
     with pytest.raises(UserError, match="has 20 examples, not the 21"):
         TrainBatches(source(20), Schedule(21, 1, 4), PLAIN)
+
+
+def test_a_worker_that_died_is_one_sentence():
+    def batches():
+        yield 1
+        raise RuntimeError("Worker process was terminated unexpectedly with exit code -9. Search the logs above.")
+
+    watched = _watched(batches())
+    assert next(watched) == 1
+    with pytest.raises(WorkerDiedError, match=r"exit code -9, as when memory runs out: lower --config.data.workers"):
+        next(watched)
+
+
+def test_workers_map_files_and_are_not_sent_what_they_hold(tmp_path):
+    images = np.arange(2000 * 8 * 8 * 3, dtype=np.uint32).astype(np.uint8).reshape(2000, 8, 8, 3)
+    np.save(tmp_path / "train_images.npy", images)
+    np.save(tmp_path / "train_labels.npy", np.zeros(2000, np.int32))
+    (tmp_path / "classes.txt").write_text("one\n")
+    source = arrays(tmp_path, "train")
+    sent = pickle.dumps(source)
+    assert len(sent) < images.nbytes / 10
+    again = pickle.loads(sent)
+    np.testing.assert_array_equal(again.images, images)
+    assert again.identity == source.identity
+    held = dataclasses.replace(source, images=source.images[1:], labels=source.labels[1:])  # a part is no whole file
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(held)).images, images[1:])

@@ -1,7 +1,14 @@
 import dataclasses
+import fcntl
 import logging
 import math
+import os
 import re
+import signal
+import subprocess
+import sys
+import threading
+from types import SimpleNamespace
 
 import pytest
 from support.tiny_runs import tiny, write_config
@@ -9,6 +16,7 @@ from support.tiny_runs import tiny, write_config
 from nfnet import study as command
 from nfnet import train
 from nfnet.errors import UserError
+from nfnet.studies import executors
 from nfnet.studies.executors import in_process, slurm, subprocesses
 from nfnet.studies.sweep import (
     LearningRates,
@@ -21,6 +29,7 @@ from nfnet.studies.sweep import (
     run_arguments,
     standing,
 )
+from nfnet.training.environment import locked
 
 STUDY = Study(
     config="c.py:{model}",
@@ -195,6 +204,86 @@ def test_executors_run_what_is_ready_and_ask_again(tmp_path, kind, monkeypatch):
 
 def test_a_run_that_a_signal_stopped_ends_the_others():
     assert in_process(lambda arguments: 143)(once([["a"], ["b"]])) == 143
+
+
+def _sleeper(monkeypatch, seconds=60):
+    """Instead of runs: processes that sleep; returns those that were started."""
+    started = []
+
+    def start(arguments):
+        started.append(subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({seconds})"]))
+        return started[-1]
+
+    monkeypatch.setattr(executors, "_start", start)
+    return started
+
+
+def test_an_error_leaves_no_run_behind(monkeypatch):
+    started = _sleeper(monkeypatch)
+
+    def start_one(arguments, start=executors._start):
+        if arguments == ["bad"]:
+            raise UserError("no such folder")
+        return start(arguments)
+
+    monkeypatch.setattr(executors, "_start", start_one)
+    with pytest.raises(UserError, match="no such folder"):
+        subprocesses(2)(once([["good"], ["bad"]]))
+    assert [process.poll() for process in started] == [-signal.SIGTERM]
+
+
+def test_a_signal_reaches_a_run_that_is_just_being_started(monkeypatch):
+    started = _sleeper(monkeypatch)
+
+    def start_one(arguments, start=executors._start):
+        process = start(arguments)
+        os.kill(os.getpid(), signal.SIGTERM)  # its handler runs before the process is in any list
+        return process
+
+    monkeypatch.setattr(executors, "_start", start_one)
+    assert subprocesses(2)(once([["a"], ["b"]])) == 128 + signal.SIGTERM
+    assert [process.poll() for process in started] == [-signal.SIGTERM]
+
+
+def test_a_stopped_job_lets_the_others_end(tmp_path, monkeypatch):
+    class Job:
+        def __init__(self, code, looks):
+            self.code, self.looks, self.job_id = code, looks, "1"
+
+        def done(self):
+            self.looks -= 1
+            return self.looks < 0
+
+        def results(self):
+            return [self.code]
+
+    made = []
+
+    class Stand:
+        def __init__(self, folder, cluster):
+            pass
+
+        def update_parameters(self):
+            pass
+
+        def submit(self, train, arguments):
+            made.append(Job(143, 0) if len(made) == 0 else Job(0, 2))
+            return made[-1]
+
+    monkeypatch.setitem(sys.modules, "submitit", SimpleNamespace(AutoExecutor=Stand))
+    monkeypatch.setattr(executors, "_POLL_JOBS", 0.0)
+    runs = [["--workdir", name] for name in "abc"]
+    assert slurm(lambda arguments: 0, tmp_path, {})(once(runs[:2], runs[2:])) == 143
+    assert len(made) == 2
+    assert all(job.looks < 0 for job in made)
+
+
+def test_a_look_at_a_run_does_not_keep_it_from_starting(tmp_path):
+    looking = (tmp_path / ".lock").open("w")
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    threading.Timer(0.1, looking.close).start()
+    with locked(tmp_path):
+        pass
 
 
 def test_a_search_goes_on_as_soon_as_one_of_its_cells_is_done(tmp_path, monkeypatch):
