@@ -76,7 +76,8 @@ def _percent(
     for equal_rates in (False, True):
         size, epochs = allotted(theta, cost, surface.centres, epoch, compute, anchor, equal_rates=equal_rates)
         logs.append(log_surface(theta, size - surface.centres[0], epochs + np.log(epoch) - surface.centres[1]))
-    return np.asarray(100 * np.expm1(logs[1] - logs[0]))
+    with np.errstate(over="ignore"):  # a surface that the runs do not determine may cost without bound
+        return np.asarray(100 * np.expm1(logs[1] - logs[0]))
 
 
 def regret(surface: Surface, cost: CostLine, epoch: float, compute: Float[np.ndarray, " m"], anchor: float) -> Regret:
