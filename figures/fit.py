@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter
 
 from figures import style
 from figures.scaling_law import INDISTINGUISHABLE
@@ -100,7 +100,11 @@ def _frontier(axes: Axes, analysis: Analysis, quantity: str) -> None:
     axes.set_ylim(low / (high / low) ** 0.08, high * (high / low) ** 0.08)
     compute, value = literally(runs.compute_unit), literally(runs.value_unit)  # such as US$, no formula
     axes.set(xlabel=f"Compute ({compute})", ylabel=f"{quantity.capitalize()} ({value})")
-    axes.legend(loc="upper right", ncols=2)
+    if grid[-1] < 100 * grid[0]:  # else powers of ten are enough
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(10, 10)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.legend(loc="lower left", ncols=2)  # where a falling loss leaves room
 
 
 def _round_between(low: float, high: float) -> list[float]:
