@@ -41,7 +41,7 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
         "runs",
         nargs="?",
         metavar="RUNS.csv",
-        help="columns compute, loss; optional error, model, parameters, examples, epochs, seed",
+        help="columns compute, loss; optional error, model, parameters, examples, epochs, learning_rate, seed",
     )
     made.add_argument(
         "--study", type=Path, metavar="FOLDER", help="workdir of `python -m nfnet.study` instead of a CSV"

@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "LEAST", "Own", "Row", "analyse", "read_csv", "read_seconds", "read_study"]
 
-COLUMNS = ("compute", "loss", "error", "model", "parameters", "examples", "epochs", "seed")
+COLUMNS = ("compute", "loss", "error", "model", "parameters", "examples", "epochs", "learning_rate", "seed")
 """Columns of a CSV of runs: ``compute`` and one of ``loss`` and ``error``; the others where known."""
 LEAST = 5
 """Fewest configurations that a law with an irreducible term can be judged by."""
 _LARGEST = 2**24  # bytes
 _MOST = 10_000  # runs
+_APART = 1.1  # ratio of the compute of seeds of one configuration
 _SIZES = ("parameters", "examples", "epochs")
 
 
@@ -45,7 +46,7 @@ class Row:
         where: Where it was read, such as ``line 4``.
         model: Its model, where told.
         seed: Its seed, where told.
-        numbers: ``compute``, ``loss``, ``error``, ``parameters``, ``examples`` and ``epochs``, where told.
+        numbers: Those of its columns that hold numbers, where told.
     """
 
     where: str
@@ -310,11 +311,17 @@ def analyse(
 def _configurations(
     rows: Sequence[Row], quantity: str, unit: str, compute_unit: str, source: str, notes: list[str]
 ) -> tuple[Runs, float]:
-    """One run a configuration, its seeds averaged, and the spread of seeds in percent."""
-    groups: dict[tuple[object, ...], list[Row]] = {}
+    """One run a configuration, of its best learning rate, its seeds averaged; and the spread of seeds in percent."""
+    tried: dict[tuple[object, ...], dict[float | None, list[Row]]] = {}
     for row in rows:
-        groups.setdefault(row.configuration, []).append(row)
-    for group in groups.values():
+        tried.setdefault(row.configuration, {}).setdefault(row.numbers.get("learning_rate"), []).append(row)
+    if len(tried) < sum(map(len, tried.values())):
+        notes.append(f"Of each configuration the learning rate of the lowest {quantity} counts, as in the paper.")
+    groups = {
+        configuration: min(rates.values(), key=lambda group: np.mean([row.numbers[quantity] for row in group]))
+        for configuration, rates in tried.items()
+    }
+    for group in (group for rates in tried.values() for group in rates.values()):
         seeds = [row.seed for row in group]
         for name in set(seeds) - {""}:
             if seeds.count(name) > 1:
@@ -324,6 +331,12 @@ def _configurations(
                 )
         if len(group) > 1 and "" in seeds:
             notes.append(f"Averaged, being of one configuration: {_listed([row.where for row in group])}.")
+        cost = [row.numbers["compute"] for row in group]
+        if max(cost) > _APART * min(cost):
+            notes.append(
+                f"Averaged although their compute differs {max(cost) / min(cost):.2g}-fold: "
+                f"{_listed([row.where for row in group])}; if they are no seeds of one configuration, name them apart."
+            )
     several = [group for group in groups.values() if len(group) > 1]
     spreads = [np.std([np.log(row.numbers[quantity]) for row in group], ddof=1) for group in several]
     spread = 100 * float(np.sqrt(np.mean(np.square(spreads)))) if spreads else math.nan

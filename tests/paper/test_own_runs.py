@@ -297,3 +297,20 @@ def test_no_optimum_is_told_where_there_is_none(simulated, tmp_path, capsys):
     assert any("grow together" in note for note in own.notes)
     assert "compute-optimal" not in fit.report(own)
     assert own.analyses["loss"].has_law
+
+
+def test_of_several_learning_rates_the_best_counts(simulated, tmp_path):
+    """As in a study's logs and in the paper; not their mean, which would mix bad rates into the law."""
+    plain = own_of(table_of(simulated), tmp_path).analyses["loss"]
+    swept = [table_of(simulated, learning_rate=rate).assign(loss=lambda t, f=f: t.loss * f)
+             for rate, f in ((0.1, 1.05), (0.2, 1.0), (0.4, 1.03))]  # fmt: skip
+    own = own_of(pd.concat(swept), tmp_path)
+    np.testing.assert_allclose(own.analyses["loss"].runs.value, plain.runs.value)
+    assert any("learning rate of the lowest loss" in note for note in own.notes)
+    assert not own.scatter
+
+
+def test_seeds_of_other_compute_are_told(simulated, tmp_path):
+    low, high = (table_of(simulated, seed=seed) for seed in (0, 1))
+    own = own_of(pd.concat([low, high.assign(compute=high.compute * 3)]), tmp_path)
+    assert any("compute differs 3-fold" in note for note in own.notes)
