@@ -85,7 +85,7 @@ def draw(signal: pd.DataFrame, kept: pd.DataFrame) -> Figure:
         handlelength=2.2,
     )
     halving = {inputs: rows.kept for inputs, rows in kept[kept.halves].groupby("inputs")}
-    of_blocks = signal[signal.block.astype(int) > 0]
+    of_blocks = signal[signal.stage > 0]
     ratio = {inputs: rows.variance / rows.expected for inputs, rows in of_blocks.groupby("inputs")}
     last = {inputs: 100 * float(rows.iloc[-1]) for inputs, rows in ratio.items()}
     style.headline(

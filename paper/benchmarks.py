@@ -51,13 +51,18 @@ def machine_line(machine: Mapping[str, Any]) -> str:
     return f"{device}{cores} of {machine['cpu']}; {versions}; code {machine['commit']}; {machine['date']}"
 
 
+def _small(network: Mapping[str, Any]) -> str:
+    widths, depths = (", ".join(map(str, network[name])) for name in ("widths", "depths"))
+    return f"small network (widths {widths}; depths {depths})"
+
+
 def _rows(path: Path) -> list[dict[str, Any]]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         settings, network = record["settings"], record["settings"]["network"]
         shared = {
             "file": path.name,
-            "network": f"NFNet-{network}" if isinstance(network, str) else "small network",
+            "network": f"NFNet-{network}" if isinstance(network, str) else _small(network),
             **{key: settings[key] for key in ("resolution", "batch", "dtype", "allocator")},
             "cpu": re.sub(r"\((R|TM)\)", "", str(record["machine"]["cpu"])),
             "machine": machine_line(record["machine"]),

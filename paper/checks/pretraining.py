@@ -260,7 +260,11 @@ def error_saturates(claim: Claim, study: Study) -> Outcome:
 
 
 def _exponents(study: Study, name: str) -> str:
-    return "; ".join(f"{method} {getattr(route, name):.2f}" for method, route in study.fits.loss.optima.items())
+    routes = study.fits.loss.allocation.routes
+    return "; ".join(
+        f"{method}{'' if routes[method].unbiased else ' (biased on this grid)'} {getattr(route, name):.2f}"
+        for method, route in study.fits.loss.optima.items()
+    )
 
 
 def size_grows(claim: Claim, study: Study) -> Outcome:

@@ -303,6 +303,8 @@ def analyse(
         if np.isfinite(spread):
             scatter[quantity] = spread
         told += _notes(quantity, analyses[quantity])
+        if quantity == "error" and analyses[quantity].runs.value.max() <= 1:
+            told.append("Errors are read as percentages, and none is above 1: were they shares, multiply them by 100.")
     if not analyses:
         raise UserError(f"{source}: no run has a loss or an error: fill that column.")
     return Own(source, analyses, tuple(dict.fromkeys(told)), scatter)

@@ -336,8 +336,9 @@ def test_leads_vanish_when_vision_transformers_are_better_and_are_plain_when_wor
     worse = altered(study, nfnet_points=-3.0, resamples=200)
     dearer = {"nfnets-lead-later-points", "nfnets-lead-later-points-stated", "nfnets-lead-later-points-384"}
     for item in evaluate(worse, [claims[name] for name in {*LEADS, *dearer, "fitted-frontiers-differ-flops"}]):
-        # That no later result was as cheap as an NFNet stays a caveat however large the lead is.
-        expected = "holds with a caveat" if item.claim.id in dearer else "holds"
+        # That no later result was as cheap as an NFNet, and that these were evaluated at higher resolution, are caveats
+        # however large the lead is.
+        expected = "holds with a caveat" if item.claim.id in {*dearer, "nfnets-lead-sweep-384"} else "holds"
         assert str(item.outcome.verdict) == expected, item.outcome
 
 

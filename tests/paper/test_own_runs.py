@@ -314,3 +314,10 @@ def test_seeds_of_other_compute_are_told(simulated, tmp_path):
     low, high = (table_of(simulated, seed=seed) for seed in (0, 1))
     own = own_of(pd.concat([low, high.assign(compute=high.compute * 3)]), tmp_path)
     assert any("compute differs 3-fold" in note for note in own.notes)
+
+
+def test_errors_that_look_like_shares_are_noted(simulated, tmp_path):
+    shares = table_of(simulated).assign(error=lambda t: t.loss / 10).drop(columns="loss")
+    assert any("multiply them by 100" in note for note in own_of(shares, tmp_path).notes)
+    percent = shares.assign(error=lambda t: 100 * t.error)
+    assert not any("multiply" in note for note in own_of(percent, tmp_path).notes)
