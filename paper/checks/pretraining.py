@@ -260,9 +260,9 @@ def error_saturates(claim: Claim, study: Study) -> Outcome:
 
 
 def _exponents(study: Study, name: str) -> str:
-    routes = study.fits.loss.allocation.routes
+    biased = {method for method, route in study.fits.loss.allocation.routes.items() if not route.unbiased}
     return "; ".join(
-        f"{method}{'' if routes[method].unbiased else ' (biased on this grid)'} {getattr(route, name):.2f}"
+        f"{method}{' (biased on this grid)' if method in biased else ''} {getattr(route, name):.2f}"
         for method, route in study.fits.loss.optima.items()
     )
 
