@@ -82,7 +82,7 @@ def random_resized_crop(image: Pixels, size: int, min_area: float, rng: np.rando
 def random_shift(image: Pixels, padding: int, rng: np.random.Generator) -> Pixels:
     """Shifts an image by up to `padding` pixels along each axis; zeros move in."""
     height, width = image.shape[:2]
-    padded = np.zeros((height + 2 * padding, width + 2 * padding, 3), np.uint8)  # a tenth of the time of np.pad
+    padded = np.zeros((height + 2 * padding, width + 2 * padding, 3), np.uint8)  # np.pad takes many times as long
     padded[padding : padding + height, padding : padding + width] = image
     top, left = rng.integers(0, 2 * padding + 1, size=2)
     return padded[top : top + height, left : left + width]
