@@ -91,7 +91,7 @@ def _look(implementation: str) -> style.Look:
 
 def _row_name(row: pd.Series) -> str:
     pages = ", large pages" if row.allocator == "hugepages" else ""
-    return f"{row.cpu}{pages}\n{str(row.network).partition(' (')[0]}, {row.resolution} px"
+    return f"{row.cpu}{pages}\n{row.network}, {row.resolution} px"
 
 
 def _words(shown: pd.DataFrame) -> tuple[str, str]:

@@ -19,9 +19,9 @@ __all__ = ["COMMAND", "RESULTS", "load_speeds", "machine_line"]
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 COMMAND = "python -m benchmarks.model --released CHECKOUT --timm-python PYTHON"
 COLUMNS = (
-    "file", "network", "resolution", "batch", "dtype", "allocator", "mode", "implementation", "seconds", "seconds_low",
-    "seconds_high", "speedup", "speedup_low", "speedup_high", "temp_bytes", "peak_rss_bytes", "compile_s",
-    "share_of_peak", "cpu", "machine",
+    "file", "network", "shape", "resolution", "batch", "dtype", "allocator", "mode", "implementation", "seconds",
+    "seconds_low", "seconds_high", "speedup", "speedup_low", "speedup_high", "temp_bytes", "peak_rss_bytes",
+    "compile_s", "share_of_peak", "cpu", "machine",
 )  # fmt: skip
 MODES = ("train", "forward")
 
@@ -29,9 +29,9 @@ MODES = ("train", "forward")
 def load_speeds(directory: Path = RESULTS) -> pd.DataFrame:
     """Loads every ``model*.json``, a row for each mode and implementation; none gives an empty table.
 
-    Columns: ``COLUMNS``; ``cpu`` is the maker's name without its marks; ``allocator`` is "default" or "hugepages", for
-    all implementations of a file alike; ``seconds`` and ``speedup`` over the released code are medians with their
-    range, a speed-up is NaN where the released code was not measured.
+    Columns: ``COLUMNS``; ``shape`` is told of networks without a name; ``cpu`` is the maker's name without its marks;
+    ``allocator`` is "default" or "hugepages", for all implementations of a file alike; ``seconds`` and ``speedup`` over
+    the released code are medians with their range, a speed-up is NaN where the released code was not measured.
 
     Raises:
         UserError: If a file is malformed; the sentence names file and field.
@@ -51,9 +51,9 @@ def machine_line(machine: Mapping[str, Any]) -> str:
     return f"{device}{cores} of {machine['cpu']}; {versions}; code {machine['commit']}; {machine['date']}"
 
 
-def _small(network: Mapping[str, Any]) -> str:
+def _shape(network: Mapping[str, Any]) -> str:
     widths, depths = (", ".join(map(str, network[name])) for name in ("widths", "depths"))
-    return f"small network (widths {widths}; depths {depths})"
+    return f" (widths {widths}; depths {depths})"
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -62,7 +62,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         settings, network = record["settings"], record["settings"]["network"]
         shared = {
             "file": path.name,
-            "network": f"NFNet-{network}" if isinstance(network, str) else _small(network),
+            "network": f"NFNet-{network}" if isinstance(network, str) else "small network",
+            "shape": "" if isinstance(network, str) else _shape(network),
             **{key: settings[key] for key in ("resolution", "batch", "dtype", "allocator")},
             "cpu": re.sub(r"\((R|TM)\)", "", str(record["machine"]["cpu"])),
             "machine": machine_line(record["machine"]),

@@ -30,7 +30,7 @@ def speed(speeds: pd.DataFrame) -> str:
         first = of_file.iloc[0]
         lines = [
             f"**{first.cpu.removesuffix(' Processor')}.** "
-            f"{first.network}, {first.resolution} px, batch {first.batch}, {first['dtype']}"
+            f"{first.network}{first['shape']}, {first.resolution} px, batch {first.batch}, {first['dtype']}"
             f"{', memory in large pages for all' if first.allocator == 'hugepages' else ''}; a speed-up is the "
             "median over interleaved rounds, with its range; memory and compilation are training's:",
             "",

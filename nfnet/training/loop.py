@@ -228,10 +228,11 @@ def _loop(
                 evaluation = evaluate(state.evaluated, evaluation_step, run.held_out, run.config.data, size, run.mesh)
                 result = {"held_out_loss": evaluation.loss, "held_out_top1": evaluation.top1}
             except UserError as error:  # what was trained is not lost with it
-                if isinstance(error, WorkerDiedError) and signals.received and not last:
+                died = isinstance(error, WorkerDiedError)
+                if died and signals.received and not last:
                     stop, save_now = signals.received, True  # the signal reached its processes too
                 else:
-                    if not (isinstance(error, WorkerDiedError) and last):  # or resuming would find nothing left to do
+                    if not (died and last):  # or resuming would find nothing left to do
                         checkpoints.save(step, state, _meta(run, batches, position))
                     report.end("unreadable", step)
                     raise

@@ -68,14 +68,14 @@ class Analysis:
         runs = self.runs
         if not runs.has_surface or len(runs) <= 5:
             return False
-        return all(len(np.unique(x)) > 2 for x in (runs.parameters, runs.examples)) and self.together < _TOGETHER
+        return all(len(np.unique(x)) > 2 for x in (runs.parameters, runs.examples)) and not self.grow_together
 
     @property
-    def together(self) -> float:
-        """Correlation, without its sign, of log size and log examples over the runs; 1 where either never changes."""
+    def grow_together(self) -> bool:
+        """Whether size and examples, both known, change so much together that their effects cannot be told apart."""
         logs = [np.log(x) - np.log(x).mean() for x in (self.runs.parameters, self.runs.examples)]
         length = np.sqrt((logs[0] @ logs[0]) * (logs[1] @ logs[1]))
-        return float(abs(logs[0] @ logs[1]) / length) if length else 1.0
+        return bool(length and abs(logs[0] @ logs[1]) >= _TOGETHER * length)
 
     @property
     def has_general(self) -> bool:

@@ -440,7 +440,7 @@ def _notes(quantity: str, analysis: Analysis) -> list[str]:
             notes.append("One model: nothing is said of the best size, and resampling models says nothing.")
     if not runs.has_surface:
         notes.append("Without parameters and examples (or epochs) of every run there is no surface and no optimum.")
-    elif analysis.together >= 0.99 and len(runs) > 5:
+    elif analysis.grow_together and len(runs) > 5:
         notes.append("No surface: size and examples grow together, so that their effects cannot be told apart.")
     elif not analysis.has_surface:
         notes.append("No surface: it needs more than five configurations, of three sizes and three lengths or more.")

@@ -56,9 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m paper.replication", description="Run a family's share of the replication, or go on with it."
     )
     parser.add_argument("family", choices=CPU.studies)
-    parser.add_argument(
-        "--plan", choices=PLANS, default=CPU.name, help="which networks, for what (default: %(default)s)"
-    )
+    parser.add_argument("--plan", choices=PLANS, default=CPU.name, help="for which machine (default: %(default)s)")
     parser.add_argument("--core", type=int, help="the processor core to run on (default: all)")
     arguments = parser.parse_args(argv)
     try:

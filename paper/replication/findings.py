@@ -54,6 +54,8 @@ def _needing(*stages: str) -> Callable[[Callable[[Replication], Finding]], Calla
     def wrap(find: Callable[[Replication], Finding]) -> Callable[[Replication], Finding]:
         @wraps(find)
         def found(replication: Replication) -> Finding:
+            if not set(stages) <= set(replication.progress.stage):
+                return Finding("not decided", "Not asked of these runs, whose plan has none of the kind.")
             if missing := replication.missing(*stages):
                 runs = "run has" if missing == 1 else "runs have"
                 return Finding("awaits runs", f"{missing} {runs} not ended yet ({', '.join(stages)}).")

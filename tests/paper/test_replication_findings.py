@@ -15,12 +15,13 @@ from paper.fits.own import read_seconds, read_study
 from paper.replication.collect import collect, main
 from paper.replication.findings import QUESTIONS, visible
 from paper.replication.logs import SPEEDS, Replication
-from paper.replication.plan import CPU, FOLDER, planned
+from paper.replication.plan import CPU, FOLDER, GPU, planned
 from paper.study import Study
 
 DESIGN = (FOLDER / "design.md").read_text(encoding="utf-8")
 EPOCH = 90_000
-MACS = {"S0": 1.2e6, "S1": 1.7e6, "S3": 2.8e6, "S1+": 5.4e6, "S1++": 19.8e6, "V0": 1.36e6, "V1": 4.48e6, "V5": 18.6e6}
+MACS = {"S3++": 36.8e6, "S1+++": 77.1e6, "S3+++": 144.9e6, "V5+": 68.6e6, "V10+": 136.7e6}
+MACS |= {"S0": 1.2e6, "S1": 1.7e6, "S3": 2.8e6, "S1+": 5.4e6, "S1++": 19.8e6, "V0": 1.36e6, "V1": 4.48e6, "V5": 18.6e6}
 NOISE = 0.002
 
 
@@ -65,9 +66,9 @@ def write(folder: Path, model, epochs, rate, seed, loss, top1=None):
         log.end("finished", steps)
 
 
-def make(root: Path, truth: Truth) -> None:
+def make(root: Path, truth: Truth, plan=CPU) -> None:
     """Writes the logs of all runs, as the studies and what follows them would."""
-    for family, path in CPU.studies.items():
+    for family, path in plan.studies.items():
         study = dataclasses.replace(load_study(path), workdir=str(root / family))
         centre = study.learning_rates.centre
 
@@ -78,7 +79,7 @@ def make(root: Path, truth: Truth) -> None:
         while trials := next_trials(study, lambda trial, study=study: standing(study, trial).loss):
             for trial in trials:
                 run(trial, root / family / trial.name)
-        for one in planned(CPU.follows[family], study):
+        for one in planned(plan.follows[family], study):
             parts = one.workdir.relative_to(root / one.stage / family).parts
             if one.stage == "fine-tuning":
                 model, epochs = parts[0], float(parts[1].partition("_")[2])
@@ -149,6 +150,20 @@ def test_findings_follow_the_truth(name, made, complete, tmp_path):
         replication = Replication.load(tmp_path)
     answers = {q: QUESTIONS[q](replication) for questions in expected.values() for q in questions}
     assert {q: answers[q].score for q in answers} == {q: score for score, qs in expected.items() for q in qs}, answers
+
+
+def test_runs_on_a_gpu_answer_what_is_asked_of_them(tmp_path):
+    """What asks of fine-tuning or whole grids is not asked of them; compute is counted in FLOPs alone."""
+    make(tmp_path, Truth(), GPU)
+    replication = Replication.load(tmp_path, GPU)
+    assert (replication.progress.ended == replication.progress.planned).all()
+    assert set(replication.progress.stage) == {"study", "seeds"}
+    assert list(replication.axes) == ["FLOPs"]
+    answers = {question: find(replication) for question, find in QUESTIONS.items()}
+    unasked = {question for question, answer in answers.items() if answer.evidence.startswith("Not asked")}
+    assert unasked == {TRIALS, SWAPS, REPEATED, SAM}
+    assert {answers[question].score for question in (LAW, MATCH, RATE)} == {"true"}, answers
+    assert "awaits runs" not in {answer.score for answer in answers.values()}
 
 
 def test_every_score_is_seen():
