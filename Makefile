@@ -6,10 +6,10 @@ JOBS ?= 2
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip --quiet --quiet --disable-pip-version-check
-PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
+PYTEST := $(PY) -m pytest -p tests.support.early -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
-# A user's own settings must not change a result.
-unexport PYTHONPATH PYTHONHOME MPLBACKEND
+# A user's own settings must not change a result, nor have every process compile the modules anew.
+unexport PYTHONPATH PYTHONHOME MPLBACKEND PYTHONDONTWRITEBYTECODE
 export JAX_PLATFORMS ?= cpu
 
 .DEFAULT_GOAL := help
@@ -29,8 +29,10 @@ test: lint ## linter, types, tests, and the notebooks against their stored outpu
 	@mkdir -p build/ipython
 	$(PYTEST) --nbval --nbval-current-env notebooks tests
 
-test-slow: .venv/.dev ## the tests that take over ten seconds
-	$(PYTEST) -m slow tests
+# MARKS=slow leaves out those of over a minute.
+test-slow: MARKS ?= slow or long
+test-slow: .venv/.dev ## the tests that take over two seconds, half an hour of them
+	$(PYTEST) -m "$(MARKS)" tests
 
 notebooks: .venv/.analysis ## execute the notebooks and store their outputs
 	$(PY) tools/store_notebooks.py

@@ -32,6 +32,26 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, databas
 settings.load_profile("repeatable")
 
 
+# Full names, or names without the case in brackets, of tests that take over two seconds on two cores.
+SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text(encoding="utf-8").splitlines())
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by -m
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if item.nodeid in SLOW or item.nodeid.partition("[")[0] in SLOW:
+            item.add_marker(pytest.mark.slow)
+    if any("::" in argument for argument in config.args):
+        return  # a part of a file
+    files = {item.nodeid.partition("::")[0] for item in items}
+    collected = {name for item in items for name in (item.nodeid, item.nodeid.partition("[")[0])}
+    gone = sorted(name for name in SLOW - collected if name.partition("::")[0] in files)
+    if gone:
+        raise pytest.UsageError(
+            f"tests/slow.txt names tests that are not there: {', '.join(gone)}; correct these lines"
+        )
+
+
 class FolderScheduling(LoadScopeScheduling):
     """Keeps the folders whose tests share a study of seconds, and else each module or notebook, in one worker."""
 
@@ -40,6 +60,7 @@ class FolderScheduling(LoadScopeScheduling):
         return folder if folder in ("tests/figures", "tests/paper") else super()._split_scope(nodeid)
 
 
+@pytest.hookimpl(optionalhook=True)  # there is no such hook under -p no:xdist
 def pytest_xdist_make_scheduler(config, log):
     return FolderScheduling(config, log) if config.getvalue("dist") == "loadscope" else None
 

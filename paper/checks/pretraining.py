@@ -9,10 +9,15 @@ import numpy as np
 from nfnet import VARIANTS
 from paper.checks.consistency import doubling, utilisation_by_model
 from paper.fits.analysis import Analysis
+from paper.fits.fitting import likelihood_ratio
 from paper.fits.forms import Form
+from paper.fits.held_out import forecast_chance, forecast_power
 from paper.results import MODELS, run_name
 from paper.study import Study
 from paper.verdicts import LEVEL, Claim, Outcome, Verdict, verdict
+
+ENOUGH = 0.8
+"""Power of a test from which on what it does not find counts as not there (Cohen 1988, section 2.4)."""
 
 INDIFFERENT = 2.0
 """Akaike criteria that differ by less describe data about equally well (Burnham and Anderson 2002, section 2.6)."""
@@ -175,52 +180,63 @@ def loss_is_loglog_linear(claim: Claim, study: Study) -> Outcome:
 
 def _one_power(analysis: Analysis, name: str, unit: str) -> Outcome:
     """Decides by the runs beyond a budget whether the law of the frontier up to it is one power of compute."""
-    from scipy.stats import binom
-
     held = {one.form: one for one in analysis.held_out}
     if "saturating law" not in held:
         return Outcome(Verdict.OPEN, f"Too few runs lie on the frontier of the {name} to hold any out.")
     power, saturating = held["power law"], held["saturating law"]
     tried = len(power.value)
-    chance = float(binom.sf(tried - power.inside - 1, tried, LEVEL))
     law = analysis.law
+    points = np.log(law.compute), np.log(law.value), law.compute <= power.limit
+    chance = float(forecast_chance(*points))
     fails = chance < LEVEL
+    floor = analysis.forms["general"].values["E"]
+    seen = 1.0  # a floor that runs have gone through needs no test
+    if floor < law.value.min():
+        seen = forecast_power(*points, floor, LEVEL)
+    caveat = ""
+    if fails:
+        caveat = f"With an irreducible {name} the law predicts {saturating.inside} of them."
+    elif seen < ENOUGH:
+        caveat = (
+            f"The test has little power: with the irreducible {name} of the general surface over all runs, "
+            f"{floor:.2f}{unit}, it would reject one power of compute in {seen:.0%} of simulated frontiers."
+        )
     return Outcome(
-        verdict(not fails),
+        verdict(not fails, caveat=bool(caveat)),
         f"The power law of the frontier up to {power.limit:,.0f} TPU-v4 core hours predicts {power.inside} of the "
-        f"{tried} dearer runs of the frontier within its 95% interval (p = {chance:.2g}). Over the whole frontier the "
-        f"{name} is {law.coefficient.value:.3g}{unit} C^-a with a = {law.exponent:.3f}; twice the compute lowers it by "
-        f"{100 * (1 - 2**-law.exponent.value):.1f}%.",
-        f"With an irreducible {name} the law predicts {saturating.inside} of them." if fails else "",
+        f"{tried} dearer runs of the frontier within its 95% interval (forecast test: p = {chance:.2g}). Over the "
+        f"whole frontier the {name} is {law.coefficient.value:.3g}{unit} C^-a with a = {law.exponent:.3f}; twice the "
+        f"compute lowers it by {100 * (1 - 2**-law.exponent.value):.1f}%.",
+        caveat,
         f"{power.inside} of {tried} dearer runs predicted",
     )
 
 
 def loss_exponent(claim: Claim, study: Study) -> Outcome:
-    """Runs of the frontier beyond a budget that the power law of the loss up to it predicts, by a binomial test."""
+    """Chow's forecast test of the power law of the loss: the frontier up to a budget, and beyond it."""
     return _one_power(study.fits.loss, "loss", " nats")
 
 
 def error_exponent(claim: Claim, study: Study) -> Outcome:
-    """Runs of the frontier beyond a budget that the power law of the error up to it predicts, by a binomial test."""
+    """Chow's forecast test of the power law of the error: the frontier up to a budget, and beyond it."""
     return _one_power(study.fits.error, "error", "%")
 
 
-def likelihood_ratio(restricted: Form, full: Form, points: int) -> float:
+def likelihood_chance(restricted: Form, full: Form, points: int) -> float:
     """Chance of as large a likelihood ratio of two nested forms if the restrictions held (chi-squared).
 
     For an irreducible term, which cannot be negative, this is twice the true chance: conservative.
     """
     from scipy.stats import chi2
 
-    statistic = points * np.log(restricted.squares / full.squares)
+    statistic = float(likelihood_ratio(restricted.squares, full.squares, points))
     return float(chi2.sf(statistic, full.free - restricted.free))
 
 
 def _without_floor(name: str, unit: str, forms: Mapping[str, Form], points: int, frontier: float) -> Outcome:
     """Decides on an irreducible term by the surfaces over all runs, with and without one."""
     rows = ("general", "additive")
-    chances = {row: likelihood_ratio(forms[f"{row}, E = 0"], forms[row], points) for row in rows}
+    chances = {row: likelihood_chance(forms[f"{row}, E = 0"], forms[row], points) for row in rows}
     rejected = [row for row, chance in chances.items() if chance < LEVEL]
     values = " and ".join(
         f"{forms[row].values['E']:.2f} ± {forms[row].irreducible_error:.2f}{unit} in the {row} form" for row in rows

@@ -15,6 +15,7 @@ __all__ = [
     "band",
     "estimate",
     "least_squares",
+    "likelihood_ratio",
     "resample_weights",
     "weighted_line",
 ]
@@ -178,6 +179,15 @@ def least_squares(
                 part[moving] for part in (lanes, y, weights, prediction, jacobian)
             )
     return theta, loss
+
+
+def likelihood_ratio(restricted: Float[np.ndarray, "*m"] | float, full: float, points: int) -> Float[np.ndarray, "*m"]:
+    """Likelihood-ratio statistic of nested forms with Gaussian residuals, by their sums of squares; never below 0.
+
+    Residuals of less than 1e-8 of the values are a fit's rounding: two forms that are both exact have a ratio of 0.
+    """
+    rounding = points * 1e-16
+    return np.asarray(points * np.log(np.maximum(restricted, rounding) / np.maximum(full, rounding))).clip(min=0)
 
 
 def aicc(squares: float, points: int, parameters: int) -> float:

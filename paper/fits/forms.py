@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from paper.fits.fitting import likelihood_ratio
 from paper.fits.runs import Runs
 from paper.fits.surface import FORMS, NAMES, Surface, best_lanes, fit_surface
 from paper.keeping.memory import remembered
@@ -91,7 +92,7 @@ def compare_forms(runs: Runs, resamples: int, seed: tuple[int, int]) -> dict[str
         surface = fit_surface(runs, name, np.inf, 0 if "," in name else resamples, seed)
         degrees = len(restrictions)
         general = found["general"].squares if "general" in found else surface.squares
-        ratio = len(runs) * float(np.log(surface.squares / general)) if general > 0 else np.nan
+        ratio = float(likelihood_ratio(surface.squares, general, len(runs)))
         found[name] = Form(surface, ratio, float(chi2.sf(ratio, degrees)) if degrees else 1.0)
     return found
 
@@ -137,4 +138,4 @@ def profile_gamma(runs: Runs, gamma: Float[np.ndarray, " m"]) -> Profile:
     theta, loss, _ = best_lanes(
         size - size.mean(), data - data.mean(), target, ("gamma",), log_gamma=np.log(gamma), tolerance=1e-8
     )
-    return Profile(gamma, len(runs) * np.log(loss / loss.min()), np.exp(theta[:, 0]), theta)
+    return Profile(gamma, likelihood_ratio(2 * loss, 2 * loss.min(), len(runs)), np.exp(theta[:, 0]), theta)

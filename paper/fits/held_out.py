@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from paper.fits.laws import Points, PowerLaw, SaturatingLaw, frontier_mask
 from paper.fits.runs import Runs
 from paper.fits.surface import FORMS, fit_surface
 
-__all__ = ["HeldOut", "hold_out"]
+__all__ = ["HeldOut", "forecast_chance", "forecast_power", "hold_out"]
 
 
 @dataclass(frozen=True)
@@ -79,3 +79,54 @@ def hold_out(runs: Runs, limit: float, resamples: int, seed: tuple[int, int]) ->
             predicted = surface.predict(dear.parameters, dear.examples)
             found.append(HeldOut(form, limit, len(cheap), dear.compute, dear.value, predicted, low, high))
     return tuple(found)
+
+
+def forecast_chance(
+    log_compute: Float[np.ndarray, " n"], log_value: Float[np.ndarray, "*r n"], cheap: Bool[np.ndarray, " n"]
+) -> Float[np.ndarray, "*r"]:
+    """Chance that the dearer points lie as far from the line through the cheap ones, if all lie on one line.
+
+    Chow (1960), Tests of equality between sets of coefficients in two linear regressions, Econometrica 28: that all
+    predictions hang on one fitted line is part of it, other than in a count of intervals that are missed.
+    """
+    from scipy.stats import f
+
+    def squares(among: Bool[np.ndarray, " n"]) -> Float[np.ndarray, "*r"]:
+        x, y = log_compute[among], log_value[..., among]
+        basis, _ = np.linalg.qr(np.stack([np.ones_like(x), x], axis=1))
+        return np.asarray(np.sum((y - (y @ basis) @ basis.T) ** 2, axis=-1))
+
+    all_of_them, of_cheap = squares(np.ones_like(cheap)), squares(cheap)
+    free, dear = int(cheap.sum()) - 2, int((~cheap).sum())
+    statistic = (all_of_them - of_cheap) / dear / np.maximum(of_cheap / free, np.finfo(float).tiny)
+    return np.asarray(f.sf(statistic, dear, free))
+
+
+def forecast_power(
+    log_compute: Float[np.ndarray, " n"],
+    log_value: Float[np.ndarray, " n"],
+    cheap: Bool[np.ndarray, " n"],
+    irreducible: float,
+    level: float,
+    draws: int = 20_000,
+) -> float:
+    """Share of simulated frontiers that :func:`forecast_chance` rejects at ``level`` if there is an irreducible term.
+
+    The truth is ``irreducible`` plus the power law through what the points leave above it; points scatter about it as
+    those given do.
+
+    Raises:
+        ValueError: If ``irreducible`` is not below all points.
+    """
+    value = np.exp(log_value)
+    if irreducible >= value.min():
+        raise ValueError(
+            f"the irreducible term {irreducible:g} is not below all points, the lowest being {value.min():g}"
+        )
+    above = value - irreducible
+    # An error of log(above) is one of log(value) in the inverse of the share that is above.
+    line = np.polyfit(log_compute, np.log(above), 1, w=above / value)
+    truth = np.log(irreducible + np.exp(np.polyval(line, log_compute)))
+    scatter = np.sqrt(np.sum((log_value - truth) ** 2) / (len(value) - 2))
+    drawn = truth + scatter * np.random.default_rng(0).standard_normal((draws, len(value)))
+    return float(np.mean(forecast_chance(log_compute, drawn, cheap) < level))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from paper.fits.fitting import likelihood_ratio
 from paper.fits.forms import Profile
 from paper.fits.runs import Runs
 from paper.fits.surface import FORMS, best_lanes, fit_lanes
@@ -69,7 +70,7 @@ def fit_repetition(runs: Runs, form: str) -> Repetition:
     centred = size - size.mean(), data - centre, target
     theta, loss, _ = best_lanes(*centred, FORMS[form], iterations=200, tolerance=1e-8)
     _, without = fit_lanes(*centred, np.ones_like(data), theta, (*FORMS[form], "E"), tolerance=1e-8)
-    profile = Profile(RATES, len(runs) * np.log(loss / loss.min()), np.exp(theta[:, 0]), theta)
+    profile = Profile(RATES, likelihood_ratio(2 * loss, 2 * loss.min(), len(runs)), np.exp(theta[:, 0]), theta)
     inside = RATES[profile.inside]
-    floor = len(runs) * float(np.log(without.min() / loss.min()))
+    floor = float(likelihood_ratio(2 * without.min(), 2 * loss.min(), len(runs)))
     return Repetition(form, profile, float(inside.min()), float(inside.max()), float(profile.ratio[-1]), floor)

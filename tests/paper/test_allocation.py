@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import f, kstest
 from support.simulated import grid_of
 
 from paper.fits.allocation import LEAN, TRUTHS, _log_ratio, simulate_allocation
 from paper.fits.analysis import Analysis
 from paper.fits.fitting import Estimate
-from paper.fits.held_out import hold_out
+from paper.fits.held_out import forecast_chance, forecast_power, hold_out
 from paper.fits.optimum import CostLine
 from paper.fits.regret import regret, worst_regret
 from paper.fits.surface import fit_surface
@@ -150,6 +151,38 @@ def test_held_out_needs_runs_on_either_side():
     runs = grid_of(*EQUAL)
     assert hold_out(runs, runs.compute.max(), 50, (0, 0)) == ()
     assert hold_out(runs, runs.compute.min() / 2, 50, (0, 0)) == ()
+
+
+def frontier_points(irreducible, scatter, seed, draws=1):
+    rng = np.random.default_rng(seed)
+    x = np.linspace(6, 12, 24)
+    return x, np.log(irreducible + 40 * np.exp(-0.3 * x)) + scatter * rng.standard_normal((draws, 24)), x < 10
+
+
+def test_forecasts_are_judged_as_by_a_regression_with_a_dummy_for_each():
+    """Chow's test is the F test of the dummies, which let each dear point lie where it likes."""
+    x, (y,), cheap = frontier_points(1.0, 0.02, 0)
+    line = np.stack([np.ones_like(x), x], axis=1)
+    with_dummies = np.concatenate([line, np.eye(len(x))[:, ~cheap]], axis=1)
+    restricted, full = (np.sum((y - m @ np.linalg.lstsq(m, y)[0]) ** 2) for m in (line, with_dummies))
+    dear, free = int((~cheap).sum()), int(cheap.sum()) - 2
+    assert forecast_chance(x, y, cheap) == pytest.approx(f.sf((restricted - full) / dear / (full / free), dear, free))
+
+
+def test_forecasts_of_one_law_fail_as_often_as_the_level_says():
+    x, y, cheap = frontier_points(0.0, 0.02, 1, draws=4000)
+    assert kstest(forecast_chance(x, y, cheap), "uniform").pvalue > 0.01
+
+
+def test_the_power_of_forecasts_is_what_simulation_of_the_truth_finds():
+    x, many, cheap = frontier_points(1.0, 0.02, 2, draws=4000)
+    expected = np.mean(forecast_chance(x, many, cheap) < 0.05)
+    found = np.mean([forecast_power(x, y, cheap, 1.0, 0.05, draws=500) for y in many[:40]])
+    assert 0.1 < expected < 0.9  # else all agree
+    assert found == pytest.approx(expected, abs=0.1)
+    assert forecast_power(x, many[0], cheap, 0.0, 0.05) == pytest.approx(0.05, abs=0.01)
+    with pytest.raises(ValueError, match="not below all points"):
+        forecast_power(x, many[0], cheap, np.exp(many[0].min()), 0.05)
 
 
 def test_figure_2_rejects_equal_rates_which_cost_little(study):

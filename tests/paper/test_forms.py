@@ -35,6 +35,15 @@ def test_the_general_form_recovers_exact_data():
     np.testing.assert_allclose(natural, runs.value, rtol=1e-6)
 
 
+def test_forms_that_are_both_exact_are_not_told_apart():
+    """Additive data: the general form is as exact, and what is left of either is rounding."""
+    forms = compare_forms(made(1.5, 0.6, 0.4, 1.0), 0, (0, 0))
+    assert forms["additive"].squares < 1e-12
+    assert forms["additive"].ratio == 0
+    assert forms["additive"].p_value == 1
+    assert forms["additive, E = 0"].p_value < 1e-6
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_slopes_are_those_of_differences(form):
     runs = made(1.5, 0.6, 0.4, 0.5)

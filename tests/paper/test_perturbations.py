@@ -373,7 +373,7 @@ ALSO: Mapping[str, set[str]] = {
     "learning-rate-falls-with-epochs": _RATES - {"learning-rate-falls-with-epochs"},
     "learning-rate-falls-with-size": {*_RATES, "learning-rate-falls-faster-for-large"},
     "learning-rate-falls-faster-for-large": _RATES,
-    "learning-rate-two-trials": {"learning-rate-falls-with-epochs"},
+    "learning-rate-two-trials": {*_RATES, "learning-rate-falls-faster-for-large"},
     "same-compute-in-figures-1-and-2": _HOURS,
     "top1-improves-with-compute": set(),
     "f7plus-90.3": set(),

@@ -19,7 +19,7 @@ DATA = "REPLICATION_DATA"
 POINT = ("S0", 0.25, 0.4)  # model, epochs, learning rate
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_smallest_point_goes_from_images_to_analysis(tmp_path):
     replication = smoke(tmp_path)
     runs = replication.runs
@@ -30,7 +30,7 @@ def test_the_smallest_point_goes_from_images_to_analysis(tmp_path):
     assert (tuned.model, tuned.epochs) == (MODEL, EPOCHS)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(DATA not in os.environ, reason=f"{DATA} does not name the folder of decoded images")
 def test_a_logged_point_comes_out_again_within_the_noise_of_seeds(tmp_path):
     noise = Replication.load().noise("nfnets")

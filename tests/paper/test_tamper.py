@@ -42,7 +42,7 @@ def test_changes_of_one_digit_are_caught(results, tmp_path):
         assert caught_by_science(results, one, load_claims()), one
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_change_of_one_digit_is_caught_and_science_alone_is_measured(results, tmp_path, record_property):
     table = report(results, DATA, tmp_path)
     print(format_report(table))

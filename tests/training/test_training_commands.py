@@ -43,7 +43,7 @@ def test_digits_configuration_trains_an_nfnet(tmp_path, capsys):
     assert log.metrics[-1].train_loss < 0.7 * log.metrics[0].train_loss
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "top1"), [("digits", 0.95), ("digits_vit", 0.90)])
 def test_digits_configurations_keep_their_promise(tmp_path, name, top1):
     assert train.main(["--config", f"{ROOT}/nfnet/configs/{name}.py", "--workdir", str(tmp_path)]) == 0
@@ -240,7 +240,7 @@ def test_kill_nine_loses_little(tmp_path, compilation_cache):
         assert same(ours, theirs)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ten_kills_by_the_system_change_nothing(tmp_path, compilation_cache):
     """As above, ten times at random moments, during saves and start-up too; every fourth by SIGTERM."""
     settings = {"epochs": 40.0, "log_every": 1, "save_every": 3}
