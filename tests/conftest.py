@@ -8,10 +8,15 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
+
+if TYPE_CHECKING:
+    from paper.results import Results
+    from paper.study import Study
 
 # Before anything imports JAX or Matplotlib. Processes that tests start inherit it, notebook kernels too:
 # these choose their own backend by MPLBACKEND, so that tests set theirs by a matplotlibrc. So do xdist's workers,
@@ -52,17 +57,33 @@ def pytest_collection_modifyitems(config, items):
         )
 
 
-class FolderScheduling(LoadScopeScheduling):
-    """Keeps the folders whose tests share a study of seconds, and else each module or notebook, in one worker."""
+class StudyScheduling(LoadScopeScheduling):
+    """Keeps the folders whose tests share a study of half a minute, and else each module or notebook, in one worker."""
 
     def _split_scope(self, nodeid: str) -> str:
         folder = nodeid.partition("::")[0].rpartition("/")[0]
-        return folder if folder in ("tests/figures", "tests/paper") else super()._split_scope(nodeid)
+        return "study" if folder in ("tests/figures", "tests/paper") else super()._split_scope(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)  # there is no such hook under -p no:xdist
 def pytest_xdist_make_scheduler(config, log):
-    return FolderScheduling(config, log) if config.getvalue("dist") == "loadscope" else None
+    return StudyScheduling(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
+@pytest.fixture(scope="session")
+def results() -> "Results":
+    """The logged results."""
+    from paper.results import load
+
+    return load()
+
+
+@pytest.fixture(scope="session")
+def study(results: "Results") -> "Study":
+    """The study of them; a fit is computed when a test first asks for it."""
+    from paper.study import Study
+
+    return Study.of(results)
 
 
 def _is_local(host: str | bytes | None) -> bool:

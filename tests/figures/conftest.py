@@ -1,4 +1,4 @@
-"""One study, and every figure drawn and laid out once, for all tests of this folder."""
+"""Every figure drawn and laid out once, for all tests of this folder."""
 
 from __future__ import annotations
 
@@ -16,12 +16,6 @@ from matplotlib.transforms import Bbox
 
 from figures import registry
 from paper.study import Study
-
-
-@pytest.fixture(scope="session")
-def study() -> Study:
-    """The logged results; few resamples, since pictures and not intervals are tested here."""
-    return Study.load(resamples=200)
 
 
 class Drawn(dict[str, Figure]):

@@ -1,4 +1,4 @@
-"""The study is loaded once a worker; its fits are computed when a test first asks for them."""
+"""What tests of the analysis share beside the study."""
 
 import shutil
 from pathlib import Path
@@ -6,18 +6,7 @@ from pathlib import Path
 import pytest
 
 from paper.provenance import DATA
-from paper.results import Results, load
 from paper.study import Study
-
-
-@pytest.fixture(scope="session")
-def results() -> Results:
-    return load()
-
-
-@pytest.fixture(scope="session")
-def study(results: Results) -> Study:
-    return Study.of(results)
 
 
 @pytest.fixture
