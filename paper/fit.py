@@ -27,11 +27,14 @@ from nfnet.files import local_path
 from paper.commands import require_writable, run
 from paper.files import write_files
 
+_LONG = 500_000
+"""Runs times resamples that take about half a minute."""
+
 if TYPE_CHECKING:
     from paper.fits.own import Own
     from paper.tables.table import Table
 
-__all__ = ["arguments_of", "as_json", "contents", "main", "own_of", "parser", "report", "tables"]
+__all__ = ["arguments_of", "as_json", "contents", "main", "own_of", "parser", "report", "resamples_of", "tables"]
 
 
 def parser(prog: str, description: str) -> argparse.ArgumentParser:
@@ -63,7 +66,9 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
         metavar="COMPUTE",
         help="predict the runs beyond it from those up to it (by default what three quarters of the runs cost at most)",
     )
-    made.add_argument("--resamples", type=int, default=2000, metavar="N", help="bootstrap resamples (%(default)s)")
+    made.add_argument(
+        "--resamples", type=int, metavar="N", help="bootstrap resamples (2000; by default fewer for over 1000 runs)"
+    )
     made.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap (%(default)s)")
     made.add_argument("--out", type=Path, metavar="FOLDER", help="write the tables there: Markdown, LaTeX and CSV")
     made.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -81,7 +86,7 @@ def arguments_of(made: argparse.ArgumentParser, argv: Sequence[str] | None) -> a
         raise UserError("Name either a CSV of runs or --study with its folder.")
     if found.core_seconds is not None and (found.study is None or found.compute_unit not in (None, "core hours")):
         raise UserError("--core-seconds counts the core hours of a --study: leave it out.")
-    if not 100 <= found.resamples <= 20_000:
+    if found.resamples is not None and not 100 <= found.resamples <= 20_000:
         raise UserError(f"--resamples is {found.resamples}, but must lie between 100 and 20,000.")
     if not 0 <= found.seed < 2**32:
         raise UserError(f"--seed is {found.seed}, but must lie between 0 and 2^32 - 1.")
@@ -118,6 +123,9 @@ def own_of(arguments: argparse.Namespace) -> Own:
         rows, notes = read_csv(source)
         if unit is None:
             notes.append("The unit of compute is unknown: name it with --compute-unit.")
+    resamples = arguments.resamples or resamples_of(max(1, len(rows)))
+    if len(rows) * resamples >= _LONG:
+        print(f"fitting {len(rows):,} runs in {resamples:,} resamples; this takes minutes", file=sys.stderr, flush=True)
     return analyse(
         rows,
         notes,
@@ -125,9 +133,17 @@ def own_of(arguments: argparse.Namespace) -> Own:
         compute_unit=unit or "units of compute",
         loss_unit=printable(arguments.loss_unit, 40),
         limit=arguments.fit_up_to,
-        resamples=arguments.resamples,
+        resamples=resamples,
         seed=arguments.seed,
     )
+
+
+def resamples_of(runs: int) -> int:
+    """Bootstrap resamples by default: 2,000; for over 1,000 runs as many fewer as there are more runs, down to 100.
+
+    Intervals of many runs are narrow, and time and memory grow with runs times resamples.
+    """
+    return int(min(2_000, max(100, 2_000_000 // runs)))
 
 
 def tables(own: Own) -> list[Table]:

@@ -222,7 +222,9 @@ class Analysis:
     @cached_property
     def allocation(self) -> Allocation:
         """What each route to the optimum says of equal rates, and what it is worth on these runs."""
-        return simulate_allocation(self.runs, self.cost, _SIMULATIONS, self.resamples, _INNER, self._seed(9))
+        many = max(1.0, len(self.runs) / 1000)  # time and memory grow with runs, and thousands scatter little
+        simulations, inner = max(60, round(_SIMULATIONS / many)), max(40, round(_INNER / many))
+        return simulate_allocation(self.runs, self.cost, simulations, self.resamples, inner, self._seed(9))
 
     @property
     def anchor(self) -> float:

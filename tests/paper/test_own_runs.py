@@ -211,6 +211,20 @@ def test_the_smallest_table_gives_laws_alone(tmp_path, capsys):
     assert any("unit of compute is unknown" in note for note in found["notes"])
 
 
+def test_many_runs_are_resampled_less_and_announced(tmp_path, capsys, monkeypatch):
+    assert [fit.resamples_of(runs) for runs in (1, 36, 1_000, 2_000, 10**6)] == [2_000, 2_000, 2_000, 1_000, 100]
+    seen = []
+    monkeypatch.setattr(fit, "_LONG", 15 * 120)
+    path = tmp_path / "runs.csv"
+    path.write_text("compute,loss\n" + "".join(f"{10.0**i},{3 * 10 ** (-0.1 * i)}\n" for i in range(15)))
+    monkeypatch.setattr("paper.fits.own.analyse", lambda *_, resamples, **__: seen.append(resamples))
+    for given in ([], ["--resamples", "120"], ["--resamples", "119"]):
+        fit.own_of(fit.arguments_of(fit.parser("fit", ""), [str(path), *given]))
+    assert seen == [2_000, 120, 119]
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(";")[0] for line in said] == [f"fitting 15 runs in {n} resamples" for n in ("2,000", "120")]
+
+
 def test_tables_are_printed_and_written(simulated, tmp_path, capsys):
     path, out = tmp_path / "runs.csv", tmp_path / "out"
     table_of(simulated, error=10 * simulated.value).to_csv(path, index=False)
