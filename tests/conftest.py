@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.nodeid in SLOW or item.nodeid.partition("[")[0] in SLOW:
             item.add_marker(pytest.mark.slow)
-    if any("::" in argument for argument in config.args):
+    if any("::" in argument for argument in config.args) or config.getoption("lf", False):
         return  # a part of a file
     files = {item.nodeid.partition("::")[0] for item in items}
     collected = {name for item in items for name in (item.nodeid, item.nodeid.partition("[")[0])}
