@@ -31,7 +31,7 @@ test: lint ## linter, types, tests, and the notebooks against their stored outpu
 
 # MARKS=slow leaves out those of over a minute.
 test-slow: MARKS ?= slow or long
-test-slow: .venv/.dev ## the tests that take over two seconds, half an hour of them
+test-slow: .venv/.dev ## the tests that take over two seconds
 	$(PYTEST) -m "$(MARKS)" tests
 
 notebooks: .venv/.analysis ## execute the notebooks and store their outputs

@@ -27,14 +27,14 @@ from nfnet.files import local_path
 from paper.commands import require_writable, run
 from paper.files import write_files
 
-_LONG = 500_000
-"""Runs times resamples that take about half a minute."""
-
 if TYPE_CHECKING:
     from paper.fits.own import Own
     from paper.tables.table import Table
 
 __all__ = ["arguments_of", "as_json", "contents", "main", "own_of", "parser", "report", "resamples_of", "tables"]
+
+_LONG = 500_000
+"""Runs times resamples from which on a command that is silent would seem to hang."""
 
 
 def parser(prog: str, description: str) -> argparse.ArgumentParser:
@@ -125,7 +125,7 @@ def own_of(arguments: argparse.Namespace) -> Own:
             notes.append("The unit of compute is unknown: name it with --compute-unit.")
     resamples = arguments.resamples or resamples_of(max(1, len(rows)))
     if len(rows) * resamples >= _LONG:
-        print(f"fitting {len(rows):,} runs in {resamples:,} resamples; this takes minutes", file=sys.stderr, flush=True)
+        print(f"fitting {len(rows):,} runs in {resamples:,} resamples; this takes a while", file=sys.stderr, flush=True)
     return analyse(
         rows,
         notes,

@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 class StudyScheduling(LoadScopeScheduling):
-    """Keeps the folders whose tests share a study of half a minute, and else each module or notebook, in one worker."""
+    """Keeps the folders whose tests share a study of seconds, and else each module or notebook, in one worker."""
 
     def _split_scope(self, nodeid: str) -> str:
         folder = nodeid.partition("::")[0].rpartition("/")[0]

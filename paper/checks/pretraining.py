@@ -190,13 +190,10 @@ def _one_power(analysis: Analysis, name: str, unit: str) -> Outcome:
     chance = float(forecast_chance(*points))
     fails = chance < LEVEL
     floor = analysis.forms["general"].values["E"]
-    seen = 1.0  # a floor that runs have gone through needs no test
-    if floor < law.value.min():
-        seen = forecast_power(*points, floor, LEVEL)
     caveat = ""
     if fails:
         caveat = f"With an irreducible {name} the law predicts {saturating.inside} of them."
-    elif seen < ENOUGH:
+    elif floor < law.value.min() and (seen := forecast_power(*points, floor, LEVEL)) < ENOUGH:
         caveat = (
             f"The test has little power: with the irreducible {name} of the general surface over all runs, "
             f"{floor:.2f}{unit}, it would reject one power of compute in {seen:.0%} of simulated frontiers."

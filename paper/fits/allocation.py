@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from paper.fits.fitting import Estimate, resample_weights
+from paper.fits.fitting import Estimate, likelihood_ratio, resample_weights
 from paper.fits.optimum import LINES, CostLine, frontier_lines, smooth_residuals
 from paper.fits.runs import Runs
 from paper.fits.surface import FORMS, basis, best_lanes, fit_lanes, growth, log_surface, surface_and_slopes
@@ -179,8 +179,9 @@ def simulate_allocation(
             if method != "null":
                 simulated[name][method] = _surface_intervals(size, data, lanes, 2 * losses[method], fitted, cost.slope)
         if "null" in losses:
-            ratios = len(runs) * _log_ratio(losses["null"], losses["general"])
-    ratio = len(runs) * float(_log_ratio(fits["general, equal rates"][1], fits["general"][1])[0])
+            ratios = likelihood_ratio(2 * losses["null"], 2 * losses["general"], len(runs))
+    equal, free = (2 * float(fits[form][1][0]) for form in ("general, equal rates", "general"))
+    ratio = float(likelihood_ratio(equal, free, len(runs)))
 
     routes = {}
     for method, (value, low, high) in found.items():
@@ -197,12 +198,6 @@ def simulate_allocation(
         routes[method] = Route(method, Estimate(value, low, high), bias, spread, coverage)
     p_value = (1 + int((ratios >= ratio).sum())) / (1 + len(ratios))
     return Allocation(truth, routes, ratio, float(p_value), simulations)
-
-
-def _log_ratio(null: Float[np.ndarray, " s"], general: Float[np.ndarray, " s"]) -> Float[np.ndarray, " s"]:
-    """Logarithm of the ratio of two losses, 0 where both forms fit exactly."""
-    least = np.finfo(float).tiny
-    return np.asarray(np.log(np.maximum(null, least) / np.maximum(general, least)))
 
 
 _SURFACE_TRUTHS = dict(zip(TRUTHS, ("general, equal rates", "general"), strict=True))

@@ -181,7 +181,9 @@ def least_squares(
     return theta, loss
 
 
-def likelihood_ratio(restricted: Float[np.ndarray, "*m"] | float, full: float, points: int) -> Float[np.ndarray, "*m"]:
+def likelihood_ratio(
+    restricted: Float[np.ndarray, "*m"] | float, full: Float[np.ndarray, "*m"] | float, points: int
+) -> Float[np.ndarray, "*m"]:
     """Likelihood-ratio statistic of nested forms with Gaussian residuals, by their sums of squares; never below 0.
 
     Residuals of less than 1e-8 of the values are a fit's rounding: two forms that are both exact have a ratio of 0.

@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import f, kstest
 from support.simulated import grid_of
 
-from paper.fits.allocation import LEAN, TRUTHS, _log_ratio, simulate_allocation
+from paper.fits.allocation import LEAN, TRUTHS, simulate_allocation
 from paper.fits.analysis import Analysis
-from paper.fits.fitting import Estimate
+from paper.fits.fitting import Estimate, likelihood_ratio
 from paper.fits.held_out import forecast_chance, forecast_power, hold_out
 from paper.fits.optimum import CostLine
 from paper.fits.regret import regret, worst_regret
@@ -79,7 +79,7 @@ def test_coverage_of_the_general_surface_is_near_what_it_claims(equal):
 
 
 def test_forms_that_both_fit_exactly_are_equally_likely():
-    assert _log_ratio(np.array([0.0, 2.0]), np.array([0.0, 1.0])) == pytest.approx([0, np.log(2)])
+    assert likelihood_ratio(np.array([0.0, 2.0]), np.array([0.0, 1.0]), 1) == pytest.approx([0, np.log(2)])
 
 
 def test_without_curves_routes_by_curves_are_left_out():

@@ -2,5 +2,5 @@
 
 import sys
 
-# Its check of IRIs, which nothing here uses, takes three seconds of every process to compile a grammar.
+# Its check of IRIs, which nothing here uses, has every process compile a grammar for seconds.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
